@@ -1,0 +1,260 @@
+"""One connection, from its handshake to its end: its messages parsed, its sends, its heart."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from ..core.errors import ConnectionLost
+from ..core.redact import escape_control
+from ..streams.handlers import is_coroutine_function
+from ..streams.isolation import FAULTS
+from ..streams.tasks import Tasks
+from .heart import Heart
+from .options import Options
+from .sending import Lane
+from .transport import Link, Raw
+
+__all__ = ["Connection", "Opening"]
+
+_T = TypeVar("_T")
+
+_UNPARSED = 256  # raw messages that wait for a coroutine parser before the link is paused
+
+
+class Connection(Generic[_T]):
+    """What is received on one link, in order, parsed once. It is the link's `Receiver`.
+
+    Args:
+        epoch: its number.
+        link: the open link.
+        options: of the websocket.
+        tasks: owner of its tasks.
+        on_message: called with each message and its payload.
+        on_unparsed: called with a payload that could not be parsed, and why.
+        on_lost: called once, after the last message.
+
+    Attributes:
+        loss: why it ended; ``None`` while it lives.
+        code, reason: of the peer's Close frame; ``None`` and ``""`` without one.
+        last_message: when the last message arrived, on the event loop's clock.
+    """
+
+    def __init__(
+        self,
+        epoch: int,
+        link: Link,
+        options: Options,
+        tasks: Tasks,
+        *,
+        on_message: Callable[[Connection[_T], _T, Raw], None],
+        on_unparsed: Callable[[Raw, BaseException], None],
+        on_lost: Callable[[Connection[_T]], None],
+    ) -> None:
+        self.epoch = epoch
+        self.link = link
+        self.lane = Lane(epoch, link, tasks, options.send_timeout)
+        self.loss: ConnectionLost | None = None
+        self.code: int | None = None
+        self.reason = ""
+        self.closing = False
+        self.messages = 0
+        self.bytes = 0
+        self.opened = self.last_message = asyncio.get_running_loop().time()
+        self._parse: Callable[[Raw], Any] = options.parse or _as_it_is
+        self._parses_async = is_coroutine_function(self._parse)
+        self._unparsed: deque[Raw] = deque()
+        self._parser: asyncio.Task[None] | None = None
+        self._tasks = tasks
+        self._on_message = on_message
+        self._on_unparsed = on_unparsed
+        self._on_lost = on_lost
+        self._pauses: set[str] = set()
+        self._may_parse = asyncio.Event()
+        self._may_parse.set()
+        self._opening: deque[_T] | None = deque()
+        self._opening_waiter: asyncio.Future[None] | None = None
+        self._verdict = ""
+        self._end: tuple[int | None, str, BaseException | None] | None = None
+        self.ended = asyncio.Event()
+        self._heart = Heart(
+            link,
+            options.heartbeat,
+            options.silence,
+            last_message=lambda: self.last_message,
+            is_reading=lambda: not self._pauses,
+            tasks=tasks,
+            on_dead=self._dead,
+        )
+
+    # Receiving
+
+    def received(self, raw: Raw) -> None:
+        """Parse one payload and hand the message on."""
+        self.messages += 1
+        self.bytes += len(raw) if isinstance(raw, bytes) or raw.isascii() else len(raw.encode())
+        self.last_message = asyncio.get_running_loop().time()
+        if self._parses_async:
+            self._unparsed.append(raw)
+            if self._parser is None:
+                self._parser = self._tasks.spawn(self._parse_waiting(), "parser")
+            elif len(self._unparsed) >= _UNPARSED:
+                self.pause("parser")
+            return
+        try:
+            message = self._parse(raw)
+            if inspect.isawaitable(message):
+                raise TypeError("parse returned an awaitable: declare it with `async def`")
+        except FAULTS as error:
+            self._on_unparsed(raw, error)
+        else:
+            self._take(message, raw)
+
+    async def _parse_waiting(self) -> None:
+        try:
+            while self._unparsed:
+                if not self._may_parse.is_set():
+                    await self._may_parse.wait()
+                raw = self._unparsed.popleft()
+                if len(self._unparsed) <= _UNPARSED // 2:
+                    self.resume("parser")
+                try:
+                    message = await self._parse(raw)
+                except Exception as error:
+                    self._on_unparsed(raw, error)
+                else:
+                    self._take(message, raw)
+        finally:
+            self._parser = None
+            self._report_end()
+
+    def _take(self, message: _T, raw: Raw) -> None:
+        if self._opening is not None:
+            self._opening.append(message)
+            self._wake_opening()
+        self._on_message(self, message, raw)
+
+    # Preparing
+
+    async def next_while_opening(self) -> _T:
+        """The next message for ``Opening.recv``."""
+        while not self._opening:
+            if self.loss is not None:
+                raise self.loss
+            if self._opening is None:
+                raise RuntimeError("an Opening can be used during on_open only")
+            self._opening_waiter = asyncio.get_running_loop().create_future()
+            await self._opening_waiter
+        return self._opening.popleft()
+
+    def end_opening(self) -> None:
+        """``on_open`` is done: it reads no more."""
+        self._opening = None
+        self._wake_opening()
+
+    def _wake_opening(self) -> None:
+        waiter, self._opening_waiter = self._opening_waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    # Pausing: by whoever has no room
+
+    def pause(self, why: str) -> None:
+        """Read no further, until everybody who paused it resumed it."""
+        if not self._pauses:
+            self.link.pause()
+        self._pauses.add(why)
+        if why != "parser":
+            self._may_parse.clear()
+
+    def resume(self, why: str) -> None:
+        """Undo one `pause`."""
+        if why in self._pauses:
+            self._pauses.remove(why)
+            if self._pauses <= {"parser"}:
+                self._may_parse.set()
+            if not self._pauses:
+                self.link.resume()
+
+    # Ending
+
+    def _dead(self, verdict: str) -> None:
+        self._verdict = verdict
+        self.link.abort()
+
+    def abort(self) -> None:
+        """End it at once."""
+        self._heart.stop()
+        self._may_parse.set()
+        self.link.abort()
+
+    async def close(self, *, discard: bool) -> None:
+        """End it in the orderly way; returns after its last message."""
+        self.closing = True
+        self._may_parse.set()
+        await self.link.close(1000, "", discard=discard)
+        await self.ended.wait()
+
+    def lost(self, code: int | None, reason: str, error: BaseException | None) -> None:
+        """The link ended, by whomever."""
+        self._heart.stop()
+        self._end = (code, escape_control(reason), error)
+        self._report_end()
+
+    def _report_end(self) -> None:
+        # After the last message: a coroutine parser may still be at work on some.
+        if self._end is None or self._parser is not None or self.loss is not None:
+            return
+        code, reason, error = self._end
+        self.code, self.reason = code, reason
+        why = self._verdict or (f"closed by the server: {code} {reason}".rstrip() if code else "")
+        self.loss = ConnectionLost(
+            f"the connection was lost: {why or error or 'ended'}", code=code, reason=reason
+        )
+        self.loss.__cause__ = error
+        self._wake_opening()
+        self.ended.set()
+        self._on_lost(self)
+
+
+def _as_it_is(raw: Raw) -> Raw:
+    return raw
+
+
+class Opening:
+    """A connection that is not live yet, given to ``on_open``.
+
+    Attributes:
+        connection: the connection object of the library beneath.
+    """
+
+    def __init__(self, connection: Connection[Any], serialize: Callable[[Any], Raw]) -> None:
+        self._connection = connection
+        self._serialize = serialize
+
+    @property
+    def connection(self) -> Any:
+        """The connection object of the library beneath."""
+        return self._connection.link.connection
+
+    async def send(self, message: Any) -> None:
+        """Send on this connection.
+
+        Args:
+            message: ``str`` and ``bytes`` as they are, anything else through ``serialize``.
+
+        Raises:
+            ConnectionLost: it ended.
+        """
+        await self._connection.link.send(self._serialize(message))
+
+    async def recv(self) -> Any:
+        """The next message of this connection, parsed; the streams get it too, once it is live.
+
+        Raises:
+            ConnectionLost: it ended.
+        """
+        return await self._connection.next_while_opening()

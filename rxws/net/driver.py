@@ -1,0 +1,504 @@
+"""Carries out what the lifecycle decides: owns every connection, timer and task."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Generic, Protocol, TypeVar
+
+from ..core import steps as s
+from ..core.errors import ClosedError, ConnectError, RxwsError
+from ..core.events import Closed, Event, ParseFailed, Rotated
+from ..core.handover import Handover, identify_by
+from ..core.ledger import Ledger
+from ..core.machine import Machine, Phase
+from ..core.redact import Redactor
+from ..streams.hub import Hub
+from ..streams.replies import Replies
+from ..streams.tasks import Tasks
+from .breaks import Breaks
+from .connection import Connection, Opening
+from .dialer import Dialer
+from .options import Options
+from .sender import Sender
+from .transport import Raw
+
+__all__ = ["Driver", "Watcher"]
+
+_T = TypeVar("_T")
+
+_QUIET = 0.04  # seconds without a message after which a closing predecessor counts as drained
+
+
+class Watcher(Protocol):
+    """Told of the stages of each connection; it asks for the rotations."""
+
+    def on_outlet(self, epoch: int) -> None:
+        """Sends go to this connection from now on."""
+
+    def on_live(self, epoch: int) -> None:
+        """This connection is the live one."""
+
+    def on_gone(self, epoch: int) -> None:
+        """This connection has ended."""
+
+
+class Driver(Generic[_T]):
+    """The shell around one `Machine`.
+
+    Args:
+        dialer: opens links.
+        options: of the websocket.
+        redactor: takes secrets out of errors.
+        hub: delivers messages.
+        announce: tells events.
+        watcher: asks for rotations.
+        subscription: makes the payload that subscribes to a topic of the ledger.
+    """
+
+    def __init__(
+        self,
+        dialer: Dialer,
+        options: Options,
+        redactor: Redactor,
+        hub: Hub[_T],
+        announce: Callable[[Event], None],
+        watcher: Watcher,
+        subscription: Callable[[Any], Raw],
+    ) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.ledger: Ledger[Any] = Ledger()
+        self.replies: Replies[_T] = Replies()
+        self.rotations = self.reconnects = 0
+        self._options = options
+        self._dialer = dialer
+        self._redactor = redactor
+        self._hub = hub
+        self._announce = announce
+        self._watcher = watcher
+        self._subscription = subscription
+        self._tasks = Tasks(lambda error: hub.report(None, error))
+        self.sender = Sender(options.send_timeout, lambda error: hub.report(None, error))
+        self.machine = Machine(
+            options.backoff,
+            options.random,
+            overlap=options.handover.overlap,
+            drain=options.handover.drain,
+            quiet=_QUIET,
+        )
+        self.handover: Handover[_T] = Handover(
+            identify_by(options.key, options.sequence, options.partition),
+            options.partition,
+            options.handover.window,
+            options.handover.hold,
+        )
+        self.breaks: Breaks[_T] = Breaks(
+            options, hub, self.handover, self._tasks, announce, self._deliver_held
+        )
+        self._connections: dict[int, Connection[_T]] = {}
+        self._dials: dict[int, asyncio.Task[None]] = {}
+        self._timers: dict[s.Timer, asyncio.TimerHandle] = {}
+        self._steps: deque[s.Step] = deque()
+        self._handling = False
+        self._overlapping_since = 0.0
+        self._ended_counts = (0, 0)
+        self._postponed: str | None = None
+        self._opened: asyncio.Future[None] | None = None
+        self._open_error: Exception | None = None
+        self._ending: asyncio.Task[None] | None = None
+        self._exit_callers: set[asyncio.Task[Any]] = set()
+
+    # What users ask for
+
+    def start(self) -> None:
+        """Begin to connect, on the running loop. Idempotent."""
+        if self.loop is None:
+            self.loop = asyncio.get_running_loop()
+            self._opened = self.loop.create_future()
+            self.sender.started = True
+            self.feed(s.Start())
+
+    async def opened(self) -> None:
+        """Wait until a connection is live for the first time.
+
+        Raises:
+            ConnectError: retrying can't mend it, or may not go on.
+            ClosedError: exited before.
+        """
+        assert self._opened is not None
+        await asyncio.shield(self._opened)
+        if self._open_error is not None:
+            raise self._open_error
+
+    def spawn(self, work: Any, name: str) -> asyncio.Task[Any]:
+        """Run a coroutine as a task of this websocket."""
+        return self._tasks.spawn(work, name)
+
+    def pause(self, paused: bool) -> None:
+        """Consumers have no room, or have it again."""
+        for connection in list(self._connections.values()):
+            if paused:
+                connection.pause("consumer")
+            else:
+                connection.resume("consumer")
+
+    def rotate(self, reason: str) -> None:
+        """Ask for a rotation; while a gap is being filled, it begins after that."""
+        if self.breaks.filling:
+            self._postponed = reason
+        else:
+            self.feed(s.Signal(reason))
+
+    def connections(self, epochs: list[int]) -> list[Connection[_T]]:
+        """The connections of these epochs that still live."""
+        return [self._connections[epoch] for epoch in epochs if epoch in self._connections]
+
+    def counts(self) -> tuple[int, int]:
+        """Messages and payload bytes received so far."""
+        messages, payload = self._ended_counts
+        for connection in self._connections.values():
+            messages += connection.messages
+            payload += connection.bytes
+        return messages, payload
+
+    def serialize(self, message: Any) -> Raw:
+        """The payload of a message: itself, or what ``serialize`` makes of it."""
+        if isinstance(message, str | bytes):
+            return message
+        if isinstance(message, bytearray | memoryview):
+            return bytes(message)
+        raw = self._options.serialize(message)
+        if not isinstance(raw, str | bytes):
+            raise TypeError(f"serialize returned a {type(raw).__name__}: str or bytes is needed")
+        return raw
+
+    # The machine
+
+    def feed(self, step: s.Step) -> None:
+        """Tell the machine what happened, and do what it says: one step after the other."""
+        self._steps.append(step)
+        if self._handling:
+            return
+        self._handling = True
+        try:
+            while self._steps:
+                for effect in self.machine.handle(self._steps.popleft()):
+                    self._carry_out(effect)
+        finally:
+            self._handling = False
+
+    def _carry_out(self, effect: s.Effect) -> None:
+        match effect:
+            case s.Announce(event):
+                self._announce(event)
+            case s.StartTimer(timer, seconds):
+                self._start_timer(timer, seconds)
+            case s.StopTimer(timer):
+                self._stop_timer(timer)
+            case s.Dial(epoch):
+                self._dials[epoch] = self._tasks.spawn(self._connect(epoch), f"dial {epoch}")
+            case s.GoLive(epoch, after):
+                self._go_live(self._connections[epoch], after)
+            case s.Hold(epoch):
+                self._overlapping_since = self._now()
+                if self._options.sends_move_at_ready:
+                    self._send_on(self._connections[epoch])
+            case s.Drain(old, new):
+                self._drain(self._connections[old], self._connections[new])
+            case s.Splice():
+                self._splice(effect)
+            case s.Forget(epoch):
+                self._forget(epoch)
+            case s.Shutdown():
+                self._end_consumers(None)
+                self._ending = self._tasks.spawn(self._end_connections(), "exit")
+            case s.End(error):
+                self._end(error if isinstance(error, Exception) else None)
+
+    def _now(self) -> float:
+        assert self.loop is not None
+        return self.loop.time()
+
+    def _start_timer(self, timer: s.Timer, seconds: float) -> None:
+        assert self.loop is not None
+        self._stop_timer(timer)
+        self._timers[timer] = self.loop.call_later(seconds, self._elapsed, timer, seconds)
+
+    def _stop_timer(self, timer: s.Timer) -> None:
+        handle = self._timers.pop(timer, None)
+        if handle is not None:
+            handle.cancel()
+
+    def _elapsed(self, timer: s.Timer, seconds: float) -> None:
+        del self._timers[timer]
+        if timer is s.Timer.QUIET and not self._predecessor_is_quiet(seconds):
+            self._start_timer(timer, seconds)
+        else:
+            self.feed(s.Elapsed(timer))
+
+    def _predecessor_is_quiet(self, seconds: float) -> bool:
+        """Whether the successor holds something while the predecessor brings nothing."""
+        assert self.machine.live is not None
+        old = self._connections[self.machine.live]
+        return bool(self.handover.held) and self._now() - old.last_message >= seconds
+
+    # Connecting
+
+    async def _connect(self, epoch: int) -> None:
+        options = self._options
+        connection: Connection[_T] | None = None
+        try:
+            async with _bounded(options.open_timeout, "open_timeout", "source and handshake"):
+                link = await self._dialer.open()
+            connection = self._connections[epoch] = Connection(
+                epoch,
+                link,
+                options,
+                self._tasks,
+                on_message=self._received,
+                on_unparsed=lambda raw, error: self._announce(ParseFailed(raw, error)),
+                on_lost=self._lost,
+            )
+            if self._hub.gate.is_shut:
+                connection.pause("consumer")
+            link.start(connection)
+            async with _bounded(options.ready_timeout, "ready_timeout", "on_open and subscribe"):
+                await self._prepare(connection)
+        except asyncio.CancelledError:
+            self._abandon(epoch, connection)
+            raise
+        except Exception as error:
+            self._abandon(epoch, connection)
+            self.feed(self._failure(epoch, error))
+        else:
+            del self._dials[epoch]
+            self.feed(s.Ready(epoch))
+
+    async def _prepare(self, connection: Connection[_T]) -> None:
+        options, link = self._options, connection.link
+        if options.on_open is not None:
+            await options.on_open(Opening(connection, self.serialize))
+        connection.end_opening()
+        for message in options.subscribe:
+            await link.send(self.serialize(message))
+        while (topic := self.ledger.missing(connection.epoch)) is not None:
+            await link.send(self._subscription(topic))
+        if connection.loss is not None:
+            raise connection.loss
+        self.ledger.opened(connection.epoch)
+
+    def _abandon(self, epoch: int, connection: Connection[_T] | None) -> None:
+        """Give up a connection that did not get ready."""
+        self._dials.pop(epoch, None)
+        if connection is not None and self._connections.pop(epoch, None) is not None:
+            self._part(connection)
+            self.handover.discard()
+            connection.abort()
+
+    def _failure(self, epoch: int, error: Exception) -> s.Failed:
+        if not isinstance(error, ConnectError):
+            text = f"could not connect: {str(error) or type(error).__name__}"
+            error = ConnectError(text, cause=error)
+        retryable = self._may_retry(error, default=error.retryable)
+        clean = self._redactor.exception(error)
+        return s.Failed(epoch, clean, retryable, error.retry_after)
+
+    def _may_retry(self, error: RxwsError, *, default: bool) -> bool:
+        if self._options.retry is None:
+            return default
+        try:
+            return bool(self._options.retry(error))
+        except Exception as fault:  # the user's function; the default stands in for it
+            self._hub.report(self._options.retry, fault)
+            return default
+
+    # Receiving
+
+    def _received(self, connection: Connection[_T], message: _T, raw: Raw) -> None:
+        if self.replies:
+            self.replies.offer(message)
+        epoch = connection.epoch
+        if epoch == self.machine.live and not self.breaks.filling:
+            if self.handover.admit(epoch, message, raw, self._now()):
+                self._hub.emit(message)
+        elif epoch in (self.machine.next, self.machine.live):
+            self.handover.hold(message, raw)
+            if self.handover.full:
+                self.feed(s.Full())
+            if self.handover.full:  # nobody could take over yet
+                connection.pause("hold")
+
+    def _lost(self, connection: Connection[_T]) -> None:
+        epoch, loss = connection.epoch, connection.loss
+        assert loss is not None
+        if epoch in self._dials or self._connections.pop(epoch, None) is None:
+            return  # a dial finds out by itself; what was forgotten concerns nobody
+        self.breaks.ended(connection)
+        self._part(connection)
+        retryable = self._may_retry(loss, default=True)
+        self._redactor.exception(loss)
+        reason = self._redactor.text(connection.reason)
+        self.feed(s.Lost(epoch, connection.code, reason, loss, retryable))
+
+    def _part(self, connection: Connection[_T]) -> None:
+        """Nothing more goes out on a connection, or is expected of it."""
+        epoch = connection.epoch
+        self.ledger.closed(epoch)
+        self.replies.lost(epoch, connection.code, connection.reason)
+        self.sender.detach(connection)
+        self._watcher.on_gone(epoch)
+        messages, payload = self._ended_counts
+        self._ended_counts = (messages + connection.messages, payload + connection.bytes)
+
+    # Taking over
+
+    def _go_live(self, connection: Connection[_T], after: int | None) -> None:
+        self._send_on(connection)
+        if after is None:
+            self._deliver_held(connection)
+        else:
+            self.reconnects += 1
+            self.breaks.mend(connection)
+        assert self._opened is not None
+        if not self._opened.done():
+            self._opened.set_result(None)
+        self._watcher.on_live(connection.epoch)
+
+    def _deliver_held(self, connection: Connection[_T]) -> None:
+        """Deliver what a connection brought before it was live, or while a gap was filled."""
+        now = self._now()
+        for message, raw in self.handover.release():
+            if self.handover.admit(connection.epoch, message, raw, now):
+                self._hub.emit(message)
+        connection.resume("hold")
+        if self._postponed is not None:
+            reason, self._postponed = self._postponed, None
+            self.feed(s.Signal(reason))
+
+    def _send_on(self, connection: Connection[_T]) -> None:
+        self.sender.attach(connection)
+        self._watcher.on_outlet(connection.epoch)
+
+    def _drain(self, old: Connection[_T], new: Connection[_T]) -> None:
+        self._send_on(new)
+        self.ledger.closed(old.epoch)
+        self._tasks.spawn(old.close(discard=False), f"drain {old.epoch}")
+
+    def _splice(self, effect: s.Splice) -> None:
+        now = self._now()
+        new = self._connections.get(effect.new)  # it may be lost by now
+        spliced = self.handover.splice(effect.new, now)
+        if new is not None:
+            self._send_on(new)
+        self.rotations += 1
+        if effect.old_lost and self.breaks.is_gap(spliced.duplicates):
+            self.breaks.declare()
+        for message in spliced.messages:
+            self._hub.emit(message)
+        if new is not None:
+            new.resume("hold")
+        self._announce(
+            Rotated(
+                effect.old,
+                effect.new,
+                effect.reason,
+                overlap=now - self._overlapping_since,
+                duplicates=spliced.duplicates,
+                matched=spliced.matched,
+                early=effect.early,
+            )
+        )
+        self._watcher.on_live(effect.new)
+
+    def _forget(self, epoch: int) -> None:
+        dial = self._dials.pop(epoch, None)
+        if dial is not None:
+            dial.cancel()
+        connection = self._connections.pop(epoch, None)
+        if connection is not None:
+            self._part(connection)
+            connection.abort()
+        if self.machine.phase is Phase.OPEN and self.machine.live in self._connections:
+            live = self._connections[self.machine.live]
+            if not self.breaks.filling and epoch > live.epoch:
+                self.handover.discard()
+            if self.sender.outlet is None:
+                self.sender.attach(live)
+
+    # The end
+
+    async def exit(self) -> None:
+        """End everything in the orderly way, within ``exit_timeout``. Idempotent."""
+        self.feed(s.Exit())
+        if self.loop is None:
+            return
+        caller = asyncio.current_task()
+        assert caller is not None
+        self._exit_callers.add(caller)
+        try:
+            if self._ending is not None:
+                # Cancelling who waits does not stop what ends.
+                await asyncio.shield(self._ending)
+            else:
+                await self._hub.tasks.settle(self._options.exit_timeout, but=self._exit_callers)
+            await self._tasks.settle(0, but=self._exit_callers)
+        finally:
+            self._exit_callers.discard(caller)
+
+    def _end_consumers(self, error: Exception | None) -> None:
+        self.breaks.cancel()
+        self.sender.end(error)
+        self.replies.end(error)
+        self._hub.end(error)
+
+    async def _end_connections(self) -> None:
+        timeout = self._options.exit_timeout
+        deadline = self._now() + timeout
+        for dial in self._dials.values():
+            if dial not in self._exit_callers:
+                dial.cancel()
+        connections = list(self._connections.values())
+        closes = [
+            self._tasks.spawn(connection.close(discard=True), f"close {connection.epoch}")
+            for connection in connections
+        ]
+        if closes:
+            await asyncio.wait(closes, timeout=timeout)
+        self._abort_all()
+        await self._hub.tasks.settle(max(deadline - self._now(), 0), but=self._exit_callers)
+        self.feed(s.Ended())
+
+    def _abort_all(self) -> None:
+        for connection in list(self._connections.values()):
+            self._connections.pop(connection.epoch, None)
+            self._part(connection)
+            connection.abort()
+
+    def _end(self, error: Exception | None) -> None:
+        self._end_consumers(error)
+        for dial in self._dials.values():
+            dial.cancel()
+        self._abort_all()
+        if self._opened is not None and not self._opened.done():
+            self._open_error = error or ClosedError("exited before a connection was live")
+            self._opened.set_result(None)
+        self._announce(Closed(error))
+
+
+@asynccontextmanager
+async def _bounded_by(seconds: float, text: str) -> Any:
+    bound = asyncio.timeout(seconds)
+    try:
+        async with bound:
+            yield
+    except TimeoutError as error:
+        if not bound.expired():
+            raise
+        raise ConnectError(text, cause=error) from error
+
+
+def _bounded(seconds: float, option: str, what: str) -> AbstractAsyncContextManager[None]:
+    """Bound what is inside; when that is too short, the error says which option to change."""
+    return _bounded_by(seconds, f"{what} took longer than {option}={seconds:g} s")

@@ -1,0 +1,113 @@
+"""The options of a connection, checked where they are given."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import random
+import re
+from collections.abc import AsyncIterable, Awaitable, Callable, Hashable, Iterable, Mapping
+from typing import Any, TypeAlias
+
+from ..core.backoff import Backoff
+from ..core.events import Gap
+from ..core.handover import MakeBeforeBreak
+from ..core.liveness import Heartbeat
+from .transport import Raw, Transport
+
+__all__ = ["Options", "Source", "compact"]
+
+Source: TypeAlias = str | Callable[[], Any]
+"""A URL, or a function or coroutine function that returns one, or an open connection."""
+
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, 5.6.2
+_OURS = frozenset(
+    {"host", "connection", "upgrade", "sec-websocket-key", "sec-websocket-version"}
+    | {"sec-websocket-extensions", "sec-websocket-protocol", "sec-websocket-accept"}
+)
+
+
+def compact(message: Any) -> str:
+    """``message`` as JSON without spaces: the default of ``serialize``."""
+    return json.dumps(message, separators=(",", ":"))
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What `rxws.connect` takes, see there; ``extra`` is what it hands on to the transport."""
+
+    parse: Callable[[Raw], Any] | None = json.loads
+    serialize: Callable[[Any], Raw] = compact
+    handover: MakeBeforeBreak = MakeBeforeBreak()
+    backoff: Backoff = Backoff()
+    on_open: Callable[[Any], Awaitable[Any]] | None = None
+    subscribe: Iterable[Any] = ()
+    resync: Callable[[Gap], Awaitable[Iterable[Any] | AsyncIterable[Any]]] | None = None
+    key: Callable[[Any], Hashable] | None = None
+    sequence: Callable[[Any], int | None] | None = None
+    partition: Callable[[Any], Hashable] | None = None
+    open_timeout: float = 10.0
+    ready_timeout: float = 10.0
+    send_timeout: float = 10.0
+    resync_timeout: float = 30.0
+    exit_timeout: float = 2.0
+    retry: Callable[[Exception], bool] | None = None
+    heartbeat: Heartbeat | None = Heartbeat()
+    silence: float | None = None
+    transport: str | Transport = "websockets"
+    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    random: Callable[[], float] = random.random
+    sends_move_at_ready: bool = False  # the abstract class promises sends on N once it is open
+
+    def __post_init__(self) -> None:
+        for name in ("open_timeout", "ready_timeout", "send_timeout", "resync_timeout"):
+            self._check_seconds(name)
+        self._check_seconds("exit_timeout")
+        if self.silence is not None:
+            self._check_seconds("silence")
+        for name, kind in (
+            ("handover", MakeBeforeBreak),
+            ("backoff", Backoff),
+            ("heartbeat", Heartbeat | None),
+        ):
+            if not isinstance(getattr(self, name), kind):
+                raise TypeError(f"{name}={getattr(self, name)!r}: an rxws.{_shown(kind)} is needed")
+        for name in ("parse", "on_open", "resync", "key", "sequence", "partition", "retry"):
+            value = getattr(self, name)
+            if value is not None and not callable(value):
+                raise TypeError(f"{name}={value!r}: a function is needed")
+        if not callable(self.serialize):
+            raise TypeError(f"serialize={self.serialize!r}: a function is needed")
+        if isinstance(self.subscribe, str | bytes | Mapping):
+            raise TypeError(
+                f"subscribe={self.subscribe!r}: a list of messages is needed; put it into one"
+            )
+        object.__setattr__(self, "subscribe", tuple(self.subscribe))
+
+    def _check_seconds(self, name: str) -> None:
+        value = getattr(self, name)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise TypeError(f"{name}={value!r}: seconds as a number are needed")
+        if not math.isfinite(value) or value <= 0:
+            raise ValueError(f"{name}={value!r}: seconds, more than 0, are needed")
+
+    def headers(self) -> list[tuple[str, str]]:
+        """The user's headers as pairs.
+
+        Raises:
+            ValueError: a name is no token, or is one that the handshake itself sets.
+        """
+        given = self.extra.get("additional_headers") or ()
+        pairs = given.items() if isinstance(given, Mapping) else given
+        headers = [(str(name), str(value)) for name, value in pairs]
+        for name, _ in headers:
+            if not _TOKEN.fullmatch(name):
+                raise ValueError(f"invalid header name {name!r}")
+            if name.lower() in _OURS:
+                raise ValueError(f"header {name!r} is set by the handshake itself")
+        return headers
+
+
+def _shown(kind: Any) -> str:
+    return str(getattr(kind, "__name__", kind)).rpartition(".")[2]

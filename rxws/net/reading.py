@@ -1,0 +1,94 @@
+"""Reading a connection by its documented ``recv``, and pushing what comes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+from .transport import Raw, Receiver
+
+__all__ = ["Reader"]
+
+_SLICE_MESSAGES = 256
+_SLICE_SECONDS = 0.002
+"""A slice of a burst, before the loop gets its turn: consumers can keep up, nothing starves."""
+
+
+class Reader:
+    """Hands over message after message until ``recv`` raises.
+
+    Args:
+        recv: gives the next message; raises when the connection has ended.
+        ended: from what ``recv`` raised to the code and reason of the peer's Close frame.
+    """
+
+    def __init__(
+        self,
+        recv: Callable[[], Awaitable[Raw]],
+        ended: Callable[[BaseException], tuple[int | None, str]],
+    ) -> None:
+        self._recv = recv
+        self._ended = ended
+        self._task: asyncio.Task[None] | None = None
+        self._may_read = asyncio.Event()
+        self._may_read.set()
+        self._to_the_end = False
+        self._discard = False
+
+    def start(self, receiver: Receiver) -> None:
+        """Begin to read."""
+        loop = asyncio.get_running_loop()
+        self._task = loop.create_task(self._run(receiver), name="rxws reader")
+
+    def pause(self) -> None:
+        """Read no further message until `resume`."""
+        if not self._to_the_end:
+            self._may_read.clear()
+
+    def resume(self) -> None:
+        """Undo `pause`."""
+        self._may_read.set()
+
+    def read_to_end(self, *, discard: bool) -> None:
+        """Read on whatever happens, as the closing handshake needs it."""
+        self._to_the_end = True
+        self._discard = self._discard or discard
+        self._may_read.set()
+
+    async def finished(self) -> None:
+        """Wait until the last message and the end were handed over."""
+        if self._task is not None and self._task is not asyncio.current_task():
+            await asyncio.wait([self._task])
+
+    def cancel(self) -> None:
+        """Stop reading a connection that can't be made to end."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _run(self, receiver: Receiver) -> None:
+        try:
+            error = await self._read(receiver)
+        except asyncio.CancelledError:
+            receiver.lost(None, "", None)
+            raise
+        code, reason = self._ended(error)
+        receiver.lost(code, reason, error)
+
+    async def _read(self, receiver: Receiver) -> Exception:
+        recv, clock = self._recv, time.monotonic
+        count, began = 0, clock()
+        while True:
+            if not self._may_read.is_set():
+                await self._may_read.wait()
+            try:
+                raw = await recv()
+            except Exception as error:  # whatever a connection raises is its end
+                return error
+            if self._discard:
+                continue
+            receiver.received(raw)
+            count += 1
+            if count >= _SLICE_MESSAGES or clock() - began > _SLICE_SECONDS:
+                await asyncio.sleep(0)
+                count, began = 0, clock()

@@ -1,0 +1,134 @@
+"""Where outgoing messages go: to the live connection, or by their policy while there is none."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from ..core.errors import BufferOverflow, ClosedError, ConnectionLost, Delivery
+from ..core.policy import Drop, Fail, Keep, SendPolicy, ThisConnection
+from .connection import Connection
+from .sending import Parcel, Stage
+from .transport import Raw
+
+__all__ = ["Outbox", "Sender"]
+
+
+class Outbox:
+    """Messages that wait for a connection."""
+
+    def __init__(self) -> None:
+        self._parcels: deque[Parcel] = deque()
+
+    def __len__(self) -> int:
+        return sum(parcel.stage is Stage.WAITING for parcel in self._parcels)
+
+    def put(self, parcel: Parcel, capacity: int) -> None:
+        """Queue a message.
+
+        Raises:
+            BufferOverflow: ``capacity`` messages wait already.
+        """
+        if len(self._parcels) >= capacity:
+            self._parcels = deque(p for p in self._parcels if p.stage is Stage.WAITING)
+        if len(self._parcels) >= capacity:
+            raise BufferOverflow(capacity, "the queue of messages to send")
+        self._parcels.append(parcel)
+
+    def put_back(self, parcels: list[Parcel]) -> None:
+        """Messages that a lost connection did not take go before all others."""
+        self._parcels.extendleft(reversed(parcels))
+
+    def take(self) -> list[Parcel]:
+        """All that wait, in order."""
+        parcels = [parcel for parcel in self._parcels if parcel.stage is Stage.WAITING]
+        self._parcels.clear()
+        return parcels
+
+
+class Sender:
+    """Sends on whichever connection is the outlet.
+
+    Args:
+        timeout: seconds that a message may take, the waiting for a connection included.
+        on_error: told of messages that failed while nobody waited for them.
+
+    Attributes:
+        outlet: the connection that is sent on; ``None`` while there is none.
+        started: whether a connection was asked for.
+    """
+
+    def __init__(self, timeout: float, on_error: Callable[[Exception], None]) -> None:
+        self.outlet: Connection[Any] | None = None
+        self.started = False
+        self._timeout = timeout
+        self._on_error = on_error
+        self._outbox = Outbox()
+        self._last: Parcel | None = None
+        self._closed: Exception | None = None
+
+    async def send(self, raw: Raw, policy: SendPolicy) -> tuple[Delivery, int | None]:
+        """Send a message; returns what became of it, and the epoch of its connection."""
+        self._check_open()
+        if not isinstance(policy, Keep | Drop | Fail | ThisConnection):
+            raise TypeError(f"policy={policy!r}: Keep(), Drop(), Fail() or ThisConnection()")
+        outlet = self.outlet
+        if outlet is None or not outlet.link.is_open:
+            if isinstance(policy, Drop):
+                return Delivery.NOT_SENT, None
+            if not isinstance(policy, Keep):
+                raise ConnectionLost("no connection is live now", delivery=Delivery.NOT_SENT)
+        elif outlet.lane.try_write(raw):
+            return Delivery.SENT, outlet.epoch
+        parcel = Parcel(raw, keep=isinstance(policy, Keep), on_error=self._on_error)
+        self._post(parcel, policy.capacity if isinstance(policy, Keep) else Keep().capacity)
+        if not self.started:
+            return Delivery.QUEUED, None
+        await parcel.delivered(self._timeout)
+        return Delivery.SENT, parcel.epoch
+
+    def post(self, raw: Raw) -> None:
+        """Send a message that nobody waits for; queued while there is no connection."""
+        self._check_open()
+        self._post(Parcel(raw, keep=True, on_error=self._on_error), Keep().capacity)
+
+    def _post(self, parcel: Parcel, capacity: int) -> None:
+        if self.outlet is None:
+            self._outbox.put(parcel, capacity)
+        elif len(self.outlet.lane) >= capacity:
+            raise BufferOverflow(capacity, "the queue of messages to send")
+        else:
+            self.outlet.lane.post(parcel)
+        self._last = parcel
+
+    async def flushed(self) -> None:
+        """Wait until what was sent so far has left, or failed."""
+        last = self._last
+        if last is not None and last.stage is not Stage.DONE:
+            await last.delivered(self._timeout)
+
+    def attach(self, connection: Connection[Any]) -> None:
+        """Send on ``connection`` from now on, what waits first."""
+        self.outlet = connection
+        for parcel in self._outbox.take():
+            connection.lane.post(parcel)
+
+    def detach(self, connection: Connection[Any]) -> None:
+        """``connection`` takes nothing more; what it did not take waits for the next."""
+        self._outbox.put_back(connection.lane.end())
+        if self.outlet is connection:
+            self.outlet = None
+
+    def end(self, error: Exception | None) -> None:
+        """Nothing is sent any more."""
+        self._closed = error or ClosedError()
+        self.outlet = None
+        for parcel in self._outbox.take():
+            parcel.done(ClosedError("exited before the message was sent"))
+
+    def _check_open(self) -> None:
+        if self._closed is not None:
+            raise ClosedError() from (
+                None if isinstance(self._closed, ClosedError) else self._closed
+            )

@@ -1,0 +1,101 @@
+"""The options of ``connect`` as a type, and from keywords to checked values."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any, TypedDict
+
+from reactivex import Observable
+
+from .core.backoff import Backoff
+from .core.handover import MakeBeforeBreak
+from .core.liveness import Heartbeat
+from .net.options import Options
+from .net.transport import Transport
+from .net.websockets_transport import WebsocketsTransport, known_options
+
+__all__ = ["ConnectOptions", "resolve"]
+
+
+class ConnectOptions(TypedDict, total=False):
+    """The options of `rxws.connect` other than ``parse``; described there."""
+
+    serialize: Callable[[Any], str | bytes]
+    rotate_on: Observable[Any] | Callable[[Any], Observable[Any]] | None
+    handover: MakeBeforeBreak
+    backoff: Backoff
+    on_open: Callable[[Any], Any] | None
+    subscribe: Iterable[Any]
+    resync: Callable[[Any], Any] | None
+    key: Callable[[Any], Hashable] | None
+    sequence: Callable[[Any], int | None] | None
+    partition: Callable[[Any], Hashable] | None
+    open_timeout: float
+    ready_timeout: float
+    send_timeout: float
+    resync_timeout: float
+    exit_timeout: float
+    retry: Callable[[Exception], bool] | None
+    heartbeat: Heartbeat | None
+    silence: float | None
+    transport: str | Transport
+    # Handed on to websockets.connect
+    origin: Any
+    extensions: Any
+    subprotocols: Any
+    compression: str | None
+    additional_headers: Any
+    user_agent_header: str | None
+    proxy: Any
+    ping_interval: float | None
+    ping_timeout: float | None
+    close_timeout: float | None
+    max_size: Any
+    max_queue: Any
+    write_limit: Any
+    logger: Any
+    ssl: Any
+    server_hostname: str | None
+    sock: Any
+    local_addr: Any
+    host: str | None
+    port: int | None
+    family: int
+    happy_eyeballs_delay: float | None
+
+
+_INTERNAL = {"extra", "random", "sends_move_at_ready"}
+_OURS = {field.name for field in dataclasses.fields(Options)} - _INTERNAL
+_NOT_OURS_TO_GIVE = {"process_exception", "reconnect_delays"}  # rxws reconnects by itself
+
+
+def resolve(given: dict[str, Any], **internal: Any) -> tuple[Options, Any]:
+    """The checked options out of keywords, and ``rotate_on``.
+
+    Raises:
+        TypeError, ValueError: an option is unknown or makes no sense.
+    """
+    given = dict(given)
+    rotate_on = given.pop("rotate_on", None)
+    ours = {name: given.pop(name) for name in list(given) if name in _OURS}
+    transport = ours.pop("transport", "websockets")
+    if transport == "websockets":
+        _check_names(given)
+        transport = WebsocketsTransport()
+    elif isinstance(transport, str):
+        raise ValueError(f'transport={transport!r}: this version has "websockets"')
+    elif not isinstance(transport, Transport):
+        raise TypeError(f"transport={transport!r}: an object with a `connect` method is needed")
+    return Options(**ours, **internal, transport=transport, extra=given), rotate_on
+
+
+def _check_names(extra: dict[str, Any]) -> None:
+    known = known_options() - _NOT_OURS_TO_GIVE
+    for name in extra:
+        if name in known or name.startswith("proxy_"):
+            continue
+        close = difflib.get_close_matches(name, {*_OURS, *known, "rotate_on"}, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise TypeError(f"connect() got an unexpected option {name!r}{hint}")

@@ -1,0 +1,78 @@
+"""Turns the signals of ``rotate_on`` into rotations, for each connection anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from reactivex import Observable, abc
+
+from .core.events import Event, SignalFailed
+
+__all__ = ["Rotations"]
+
+
+class Rotations:
+    """Subscribes the signal once for each connection; its first item asks for a rotation.
+
+    Args:
+        signal: gives the Observable for a new connection; ``None``: nobody asks.
+        rotate: begins a rotation, with the reason.
+        announce: tells events.
+    """
+
+    def __init__(
+        self,
+        signal: Callable[[], Observable[Any]] | None,
+        rotate: Callable[[str], None],
+        announce: Callable[[Event], None],
+    ) -> None:
+        self._signal = signal
+        self._rotate = rotate
+        self._announce = announce
+        self._subscriptions: dict[int, abc.DisposableBase] = {}
+        self._newest = 0
+        self._live = 0
+        self._early: set[int] = set()
+
+    def on_outlet(self, epoch: int) -> None:
+        """A new connection is in use: listen for its signal."""
+        if self._signal is None or epoch <= self._newest:
+            return
+        self._newest = epoch
+        try:
+            subscription = self._signal().subscribe(lambda _: self._signalled(epoch), self._failed)
+        except Exception as error:  # the user's function, or an Observable that can't start
+            self._failed(error)
+            return
+        if epoch in self._early or epoch == self._live:
+            subscription.dispose()  # it signalled at once
+        else:
+            self._subscriptions[epoch] = subscription
+
+    def _signalled(self, epoch: int) -> None:
+        self._end(epoch)
+        if epoch == self._live:
+            self._rotate("signal")
+        else:
+            self._early.add(epoch)  # its rotation begins when it is live
+
+    def _failed(self, error: Exception) -> None:
+        self._announce(SignalFailed(error))
+
+    def on_live(self, epoch: int) -> None:
+        """A connection took over."""
+        self._live = epoch
+        if epoch in self._early:
+            self._early.discard(epoch)
+            self._rotate("signal")
+
+    def on_gone(self, epoch: int) -> None:
+        """A connection has ended: its signal says nothing more."""
+        self._early.discard(epoch)
+        self._end(epoch)
+
+    def _end(self, epoch: int) -> None:
+        subscription = self._subscriptions.pop(epoch, None)
+        if subscription is not None:
+            subscription.dispose()

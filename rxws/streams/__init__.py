@@ -1,0 +1,1 @@
+"""Reactive parts on top of the core: hot sources, streams, iteration, signals. No sockets."""

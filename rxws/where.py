@@ -1,0 +1,29 @@
+"""Conditions for filters: ``stream_filter([{"e": "trade", "p": where.gt(100)}])``."""
+
+from __future__ import annotations
+
+from rxws.core.where import (
+    Condition,
+    between,
+    exists,
+    ge,
+    gt,
+    le,
+    lt,
+    matches,
+    one_of,
+    satisfies,
+)
+
+__all__ = [
+    "Condition",
+    "between",
+    "exists",
+    "ge",
+    "gt",
+    "le",
+    "lt",
+    "matches",
+    "one_of",
+    "satisfies",
+]

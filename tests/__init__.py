@@ -1,0 +1,1 @@
+"""The tests of rxws, and the programs that measure it: ``python -m tests.NAME``."""
