@@ -6,8 +6,10 @@ signal, and is split by ``stream_filter`` into streams to observe or to iterate.
 
 from __future__ import annotations
 
+import logging
+
 from . import operators, where
-from .client import ReactiveWebSocket, Stats, connect, observe
+from .client import connect, observe
 from .core.backoff import Backoff
 from .core.buffer import Overflow
 from .core.errors import (
@@ -43,12 +45,16 @@ from .core.events import (
 from .core.handover import MakeBeforeBreak
 from .core.liveness import Heartbeat
 from .core.policy import Drop, Fail, Keep, ThisConnection
+from .core.stats import Stats
 from .interface import AsyncWebsocketStreamInterface
 from .net.connection import Opening
 from .net.transport import Link, Receiver, Transport
 from .streams.iteration import to_async_iterator
 from .streams.signals import every, from_coroutine, on_message, on_silence
 from .streams.stream import Stream
+from .websocket import ReactiveWebSocket
+
+logging.getLogger("rxws").addHandler(logging.NullHandler())
 
 __version__ = "0.1.0"
 

@@ -12,6 +12,7 @@ from reactivex import Observable
 from .core.backoff import Backoff
 from .core.handover import MakeBeforeBreak
 from .core.liveness import Heartbeat
+from .core.redact import Redactor
 from .net.options import Options
 from .net.transport import Transport
 from .net.websockets_transport import WebsocketsTransport, known_options
@@ -66,7 +67,7 @@ class ConnectOptions(TypedDict, total=False):
     happy_eyeballs_delay: float | None
 
 
-_INTERNAL = {"extra", "random", "sends_move_at_ready"}
+_INTERNAL = {"extra", "random", "redactor", "sends_move_at_ready"}
 _OURS = {field.name for field in dataclasses.fields(Options)} - _INTERNAL
 _NOT_OURS_TO_GIVE = {"process_exception", "reconnect_delays"}  # rxws reconnects by itself
 
@@ -80,15 +81,19 @@ def resolve(given: dict[str, Any], **internal: Any) -> tuple[Options, Any]:
     given = dict(given)
     rotate_on = given.pop("rotate_on", None)
     ours = {name: given.pop(name) for name in list(given) if name in _OURS}
+    redactor = Redactor()
     transport = ours.pop("transport", "websockets")
     if transport == "websockets":
         _check_names(given)
-        transport = WebsocketsTransport()
+        transport = WebsocketsTransport(redactor)
     elif isinstance(transport, str):
         raise ValueError(f'transport={transport!r}: this version has "websockets"')
     elif not isinstance(transport, Transport):
         raise TypeError(f"transport={transport!r}: an object with a `connect` method is needed")
-    return Options(**ours, **internal, transport=transport, extra=given), rotate_on
+    options = Options(
+        **ours, **internal, transport=transport, redactor=redactor, extra=given
+    )
+    return options, rotate_on
 
 
 def _check_names(extra: dict[str, Any]) -> None:

@@ -2,14 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from reactivex import Observable, abc
+from reactivex.disposable import CompositeDisposable
 
 from .core.events import Event, SignalFailed
 
-__all__ = ["Rotations"]
+__all__ = ["Rotations", "any_of"]
+
+
+def any_of(
+    signals: Iterable[Callable[[], Observable[Any]]], failed: Callable[[Exception], None]
+) -> Observable[Any]:
+    """Emit what any of the signals emits; one that fails takes none of the others with it.
+
+    Args:
+        signals: each gives an Observable to subscribe to.
+        failed: called with the error of each that fails, now or later.
+    """
+
+    def subscribe(
+        observer: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        subscriptions = CompositeDisposable()
+        for signal in signals:
+            try:
+                subscriptions.add(signal().subscribe(observer.on_next, failed))
+            except Exception as error:  # a function of the user, or what is no Observable
+                failed(error)
+        return subscriptions
+
+    return Observable(subscribe)
 
 
 class Rotations:
@@ -31,15 +56,15 @@ class Rotations:
         self._rotate = rotate
         self._announce = announce
         self._subscriptions: dict[int, abc.DisposableBase] = {}
-        self._newest = 0
+        self._heard: set[int] = set()
         self._live = 0
         self._early: set[int] = set()
 
     def on_outlet(self, epoch: int) -> None:
         """A new connection is in use: listen for its signal."""
-        if self._signal is None or epoch <= self._newest:
+        if self._signal is None or epoch in self._heard:
             return
-        self._newest = epoch
+        self._heard.add(epoch)
         try:
             subscription = self._signal().subscribe(lambda _: self._signalled(epoch), self._failed)
         except Exception as error:  # the user's function, or an Observable that can't start
@@ -69,6 +94,8 @@ class Rotations:
 
     def on_gone(self, epoch: int) -> None:
         """A connection has ended: its signal says nothing more."""
+        # Its number may come again: that of a successor that never took over.
+        self._heard.discard(epoch)
         self._early.discard(epoch)
         self._end(epoch)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rxws.core.where import (
+from .core.where import (
     Condition,
     between,
     exists,

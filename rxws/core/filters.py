@@ -14,8 +14,8 @@ import types
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Final, TypeAlias, TypeVar
 
-from rxws.core.errors import FilterError
-from rxws.core.where import FUNCTIONS, Condition, Equal, OneOf, Satisfies, check_function, indexable
+from .errors import FilterError
+from .where import FUNCTIONS, Condition, Equal, OneOf, Satisfies, check_function, indexable
 
 __all__ = ["MISSING", "Alternative", "Filters", "Matcher", "Path", "compile", "lookup"]
 

@@ -7,6 +7,7 @@ that what a server says can't forge a line of a log.
 
 from __future__ import annotations
 
+import base64
 import re
 import urllib.parse
 from collections.abc import Iterable
@@ -82,6 +83,8 @@ class Redactor:
             return
         userinfo = parts.netloc.rpartition("@")[0]
         secrets = [userinfo, *userinfo.split(":", 1)]
+        if userinfo:  # as the Authorization header shows it (RFC 7617)
+            secrets.append(base64.b64encode(urllib.parse.unquote(userinfo).encode()).decode())
         secrets += [pair.partition("=")[2] or pair for pair in parts.query.split("&")]
         secrets += [s for s in parts.path.split("/") if made or _KEYLIKE.fullmatch(s)]
         secrets.append(parts.fragment)
@@ -100,23 +103,29 @@ class Redactor:
         What can be cleaned in place is; an exception that keeps a secret in its repr all the
         same (in a response, say) is replaced in the chain by one that only has its text.
         """
-        return self._clean(error, set())
+        return self._clean(error, {})
 
-    def _clean(self, error: BaseException, seen: set[int]) -> BaseException:
-        if id(error) in seen:
-            return error
-        seen.add(id(error))
+    def _clean(self, error: BaseException, done: dict[int, BaseException]) -> BaseException:
+        if id(error) in done:
+            return done[id(error)]
+        done[id(error)] = error  # a chain can be a ring
         if error.__cause__ is not None:
-            error.__cause__ = self._clean(error.__cause__, seen)
+            error.__cause__ = self._clean(error.__cause__, done)
         if error.__context__ is not None:
-            error.__context__ = self._clean(error.__context__, seen)
+            error.__context__ = self._clean(error.__context__, done)
+        for name, value in list(vars(error).items()):
+            if isinstance(value, BaseException):
+                setattr(error, name, self._clean(value, done))
         if self._shows(error):
             error.args = tuple(self._value(arg) for arg in error.args)
-            for name, value in vars(error).items():
+            for name, value in list(vars(error).items()):
                 if isinstance(value, str):
                     setattr(error, name, self.text(value))
-        if not self._shows(error):
-            return error
+        if self._shows(error):
+            done[id(error)] = self._stand_in(error)
+        return done[id(error)]
+
+    def _stand_in(self, error: BaseException) -> BaseException:
         stand_in = Exception(f"{type(error).__name__}: {self.text(str(error))}")
         stand_in.__cause__ = error.__cause__
         stand_in.__suppress_context__ = True

@@ -24,9 +24,9 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from rxws.core.filters import MISSING, Alternative, Filters, Matcher, Path, lookup
-from rxws.core.filters import compile as compile_filters
-from rxws.core.where import Check, Choice, Condition
+from .filters import MISSING, Alternative, Filters, Matcher, Path, lookup
+from .filters import compile as compile_filters
+from .where import Check, Choice, Condition
 
 __all__ = ["Registration", "Router"]
 
@@ -291,13 +291,14 @@ class Router(Generic[T]):
     def _drain(self) -> None:
         """Make the changes that wait, unless one is being made; with the lock held."""
         while self._changes and not self._busy:
-            change, registration = self._changes.popleft()
             self._busy = True
             try:
-                change(registration)
+                while self._changes:
+                    change, registration = self._changes.popleft()
+                    change(registration)
             finally:
-                self._busy = False
                 self._merged = {}
+                self._busy = False
 
     def _freeze(self) -> tuple[tuple[_Find, _Group], ...]:
         self._finds = finds = tuple([(group.find, group) for group in self._groups.values()])

@@ -22,7 +22,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
-from rxws.core.errors import FilterError
+from .errors import FilterError
 
 __all__ = [
     "FUNCTIONS",

@@ -61,7 +61,7 @@ class Announcer:
         if isinstance(error, BaseException):
             clean = self._redactor.exception(error)
             if clean is not error:
-                event = dataclasses.replace(event, **{"error": clean})
+                event = dataclasses.replace(event, error=clean)  # type: ignore[call-arg]
         event = stamped(event, now, time.time())
         level = self._level(event)
         if _log.isEnabledFor(level):

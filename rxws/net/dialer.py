@@ -6,10 +6,9 @@ import inspect
 from typing import Any
 
 from ..core.errors import ConnectError
-from ..core.redact import Redactor
 from .adopted import adopt
 from .options import Options, Source
-from .transport import Link, Transport
+from .transport import Link
 
 __all__ = ["Dialer"]
 
@@ -19,23 +18,17 @@ class Dialer:
 
     Args:
         source: a URL, or what returns one or an open connection.
-        transport: what opens a URL.
-        options: of the websocket.
-        redactor: told of every secret that a URL or a header holds.
+        options: of the websocket; its redactor is told every secret of a URL or a header.
     """
 
-    def __init__(
-        self, source: Source, transport: Transport, options: Options, redactor: Redactor
-    ) -> None:
+    def __init__(self, source: Source, options: Options) -> None:
         if not isinstance(source, str) and not callable(source):
             raise TypeError(
                 f"source is a {type(source).__name__}: give a URL, or a function or coroutine "
                 "function that returns a URL or an open connection"
             )
         self._source = source
-        self._transport = transport
         self._options = options
-        self._redactor = redactor
 
     async def open(self) -> Link:
         """Open one link; the caller bounds the time.
@@ -44,14 +37,14 @@ class Dialer:
             ConnectError: with whether another attempt makes sense.
         """
         try:
-            self._redactor.learn(value for _, value in self._options.headers())
+            self._options.redactor.learn(value for _, value in self._options.headers())
         except (TypeError, ValueError) as error:
             raise ConnectError(str(error), cause=error, retryable=False) from error
         found = await self._ask()
         if not isinstance(found, str):
             return adopt(found)
-        self._redactor.learn_url(found, made=not isinstance(self._source, str))
-        return await self._transport.connect(found, self._options.extra)
+        self._options.redactor.learn_url(found, made=not isinstance(self._source, str))
+        return await self._options.transport.connect(found, self._options.extra)
 
     async def _ask(self) -> Any:
         if isinstance(self._source, str):
@@ -60,5 +53,5 @@ class Dialer:
             found = self._source()
             return await found if inspect.isawaitable(found) else found
         except Exception as error:
-            text = f"source raised {type(error).__name__}: {error}"
-            raise ConnectError(text, cause=error) from error
+            # It may have opened a connection itself, and have been refused for good.
+            raise explain(error, f"source raised {type(error).__name__}: {error}") from error

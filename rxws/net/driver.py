@@ -5,25 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Generic, Protocol, TypeVar
 
 from ..core import steps as s
 from ..core.errors import ClosedError, ConnectError, RxwsError
 from ..core.events import Closed, Event, ParseFailed, Rotated
-from ..core.handover import Handover, identify_by
 from ..core.ledger import Ledger
 from ..core.machine import Machine, Phase
-from ..core.redact import Redactor
 from ..streams.hub import Hub
-from ..streams.replies import Replies
 from ..streams.tasks import Tasks
-from .breaks import Breaks
-from .connection import Connection, Opening
+from .connection import Connection
 from .dialer import Dialer
+from .intake import Intake
 from .options import Options
+from .preparing import Preparer
 from .sender import Sender
-from .transport import Raw
+from .timers import Timers
+from .transport import Link, Raw
 
 __all__ = ["Driver", "Watcher"]
 
@@ -51,7 +49,6 @@ class Driver(Generic[_T]):
     Args:
         dialer: opens links.
         options: of the websocket.
-        redactor: takes secrets out of errors.
         hub: delivers messages.
         announce: tells events.
         watcher: asks for rotations.
@@ -62,7 +59,6 @@ class Driver(Generic[_T]):
         self,
         dialer: Dialer,
         options: Options,
-        redactor: Redactor,
         hub: Hub[_T],
         announce: Callable[[Event], None],
         watcher: Watcher,
@@ -70,15 +66,15 @@ class Driver(Generic[_T]):
     ) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.ledger: Ledger[Any] = Ledger()
-        self.replies: Replies[_T] = Replies()
         self.rotations = self.reconnects = 0
         self._options = options
-        self._dialer = dialer
-        self._redactor = redactor
+        self._preparer: Preparer[_T] = Preparer(
+            dialer, options, self.ledger, subscription, self._adopt
+        )
+        self._redactor = options.redactor
         self._hub = hub
         self._announce = announce
         self._watcher = watcher
-        self._subscription = subscription
         self._tasks = Tasks(lambda error: hub.report(None, error))
         self.sender = Sender(options.send_timeout, lambda error: hub.report(None, error))
         self.machine = Machine(
@@ -88,18 +84,18 @@ class Driver(Generic[_T]):
             drain=options.handover.drain,
             quiet=_QUIET,
         )
-        self.handover: Handover[_T] = Handover(
-            identify_by(options.key, options.sequence, options.partition),
-            options.partition,
-            options.handover.window,
-            options.handover.hold,
-        )
-        self.breaks: Breaks[_T] = Breaks(
-            options, hub, self.handover, self._tasks, announce, self._deliver_held
+        self.intake: Intake[_T] = Intake(
+            options,
+            self.machine,
+            hub,
+            self._tasks,
+            announce,
+            on_full=lambda: self.feed(s.Full()),
+            on_mended=self._rotate_postponed,
         )
         self._connections: dict[int, Connection[_T]] = {}
         self._dials: dict[int, asyncio.Task[None]] = {}
-        self._timers: dict[s.Timer, asyncio.TimerHandle] = {}
+        self._timers = Timers(self._elapsed)
         self._steps: deque[s.Step] = deque()
         self._handling = False
         self._overlapping_since = 0.0
@@ -113,7 +109,13 @@ class Driver(Generic[_T]):
     # What users ask for
 
     def start(self) -> None:
-        """Begin to connect, on the running loop. Idempotent."""
+        """Begin to connect, on the running loop. Idempotent.
+
+        Raises:
+            ClosedError: exited before.
+        """
+        if self.machine.phase in (Phase.CLOSING, Phase.CLOSED):
+            raise ClosedError
         if self.loop is None:
             self.loop = asyncio.get_running_loop()
             self._opened = self.loop.create_future()
@@ -146,9 +148,14 @@ class Driver(Generic[_T]):
 
     def rotate(self, reason: str) -> None:
         """Ask for a rotation; while a gap is being filled, it begins after that."""
-        if self.breaks.filling:
+        if self.intake.breaks.filling:
             self._postponed = reason
         else:
+            self.feed(s.Signal(reason))
+
+    def _rotate_postponed(self) -> None:
+        if self._postponed is not None:
+            reason, self._postponed = self._postponed, None
             self.feed(s.Signal(reason))
 
     def connections(self, epochs: list[int]) -> list[Connection[_T]]:
@@ -162,17 +169,6 @@ class Driver(Generic[_T]):
             messages += connection.messages
             payload += connection.bytes
         return messages, payload
-
-    def serialize(self, message: Any) -> Raw:
-        """The payload of a message: itself, or what ``serialize`` makes of it."""
-        if isinstance(message, str | bytes):
-            return message
-        if isinstance(message, bytearray | memoryview):
-            return bytes(message)
-        raw = self._options.serialize(message)
-        if not isinstance(raw, str | bytes):
-            raise TypeError(f"serialize returned a {type(raw).__name__}: str or bytes is needed")
-        return raw
 
     # The machine
 
@@ -194,9 +190,9 @@ class Driver(Generic[_T]):
             case s.Announce(event):
                 self._announce(event)
             case s.StartTimer(timer, seconds):
-                self._start_timer(timer, seconds)
+                self._timers.start(timer, seconds)
             case s.StopTimer(timer):
-                self._stop_timer(timer)
+                self._timers.stop(timer)
             case s.Dial(epoch):
                 self._dials[epoch] = self._tasks.spawn(self._connect(epoch), f"dial {epoch}")
             case s.GoLive(epoch, after):
@@ -221,20 +217,9 @@ class Driver(Generic[_T]):
         assert self.loop is not None
         return self.loop.time()
 
-    def _start_timer(self, timer: s.Timer, seconds: float) -> None:
-        assert self.loop is not None
-        self._stop_timer(timer)
-        self._timers[timer] = self.loop.call_later(seconds, self._elapsed, timer, seconds)
-
-    def _stop_timer(self, timer: s.Timer) -> None:
-        handle = self._timers.pop(timer, None)
-        if handle is not None:
-            handle.cancel()
-
     def _elapsed(self, timer: s.Timer, seconds: float) -> None:
-        del self._timers[timer]
         if timer is s.Timer.QUIET and not self._predecessor_is_quiet(seconds):
-            self._start_timer(timer, seconds)
+            self._timers.start(timer, seconds)
         else:
             self.feed(s.Elapsed(timer))
 
@@ -242,59 +227,45 @@ class Driver(Generic[_T]):
         """Whether the successor holds something while the predecessor brings nothing."""
         assert self.machine.live is not None
         old = self._connections[self.machine.live]
-        return bool(self.handover.held) and self._now() - old.last_message >= seconds
+        return bool(self.intake.handover.held) and self._now() - old.last_message >= seconds
 
     # Connecting
 
     async def _connect(self, epoch: int) -> None:
-        options = self._options
-        connection: Connection[_T] | None = None
         try:
-            async with _bounded(options.open_timeout, "open_timeout", "source and handshake"):
-                link = await self._dialer.open()
-            connection = self._connections[epoch] = Connection(
-                epoch,
-                link,
-                options,
-                self._tasks,
-                on_message=self._received,
-                on_unparsed=lambda raw, error: self._announce(ParseFailed(raw, error)),
-                on_lost=self._lost,
-            )
-            if self._hub.gate.is_shut:
-                connection.pause("consumer")
-            link.start(connection)
-            async with _bounded(options.ready_timeout, "ready_timeout", "on_open and subscribe"):
-                await self._prepare(connection)
+            await self._preparer.prepare(epoch)
         except asyncio.CancelledError:
-            self._abandon(epoch, connection)
+            self._abandon(epoch)
             raise
         except Exception as error:
-            self._abandon(epoch, connection)
+            self._abandon(epoch)
             self.feed(self._failure(epoch, error))
         else:
             del self._dials[epoch]
             self.feed(s.Ready(epoch))
 
-    async def _prepare(self, connection: Connection[_T]) -> None:
-        options, link = self._options, connection.link
-        if options.on_open is not None:
-            await options.on_open(Opening(connection, self.serialize))
-        connection.end_opening()
-        for message in options.subscribe:
-            await link.send(self.serialize(message))
-        while (topic := self.ledger.missing(connection.epoch)) is not None:
-            await link.send(self._subscription(topic))
-        if connection.loss is not None:
-            raise connection.loss
-        self.ledger.opened(connection.epoch)
+    def _adopt(self, epoch: int, link: Link) -> Connection[_T]:
+        connection = self._connections[epoch] = Connection(
+            epoch,
+            link,
+            self._options,
+            self._tasks,
+            on_message=self.intake.received,
+            on_unparsed=lambda raw, error: self._announce(ParseFailed(raw, error)),
+            on_lost=self._lost,
+        )
+        if self._hub.gate.is_shut:
+            connection.pause("consumer")
+        link.start(connection)
+        return connection
 
-    def _abandon(self, epoch: int, connection: Connection[_T] | None) -> None:
+    def _abandon(self, epoch: int) -> None:
         """Give up a connection that did not get ready."""
         self._dials.pop(epoch, None)
-        if connection is not None and self._connections.pop(epoch, None) is not None:
+        connection = self._connections.pop(epoch, None)
+        if connection is not None:
             self._part(connection)
-            self.handover.discard()
+            self.intake.handover.discard()
             connection.abort()
 
     def _failure(self, epoch: int, error: Exception) -> s.Failed:
@@ -314,31 +285,17 @@ class Driver(Generic[_T]):
             self._hub.report(self._options.retry, fault)
             return default
 
-    # Receiving
-
-    def _received(self, connection: Connection[_T], message: _T, raw: Raw) -> None:
-        if self.replies:
-            self.replies.offer(message)
-        epoch = connection.epoch
-        if epoch == self.machine.live and not self.breaks.filling:
-            if self.handover.admit(epoch, message, raw, self._now()):
-                self._hub.emit(message)
-        elif epoch in (self.machine.next, self.machine.live):
-            self.handover.hold(message, raw)
-            if self.handover.full:
-                self.feed(s.Full())
-            if self.handover.full:  # nobody could take over yet
-                connection.pause("hold")
+    # Losing
 
     def _lost(self, connection: Connection[_T]) -> None:
         epoch, loss = connection.epoch, connection.loss
         assert loss is not None
         if epoch in self._dials or self._connections.pop(epoch, None) is None:
             return  # a dial finds out by itself; what was forgotten concerns nobody
-        self.breaks.ended(connection)
-        self._part(connection)
         retryable = self._may_retry(loss, default=True)
         self._redactor.exception(loss)
+        self.intake.breaks.ended(connection)
+        self._part(connection)
         reason = self._redactor.text(connection.reason)
         self.feed(s.Lost(epoch, connection.code, reason, loss, retryable))
 
@@ -346,7 +303,7 @@ class Driver(Generic[_T]):
         """Nothing more goes out on a connection, or is expected of it."""
         epoch = connection.epoch
         self.ledger.closed(epoch)
-        self.replies.lost(epoch, connection.code, connection.reason)
+        self.intake.replies.lost(epoch, connection.code, connection.reason)
         self.sender.detach(connection)
         self._watcher.on_gone(epoch)
         messages, payload = self._ended_counts
@@ -356,26 +313,12 @@ class Driver(Generic[_T]):
 
     def _go_live(self, connection: Connection[_T], after: int | None) -> None:
         self._send_on(connection)
-        if after is None:
-            self._deliver_held(connection)
-        else:
-            self.reconnects += 1
-            self.breaks.mend(connection)
+        self.reconnects += after is not None
+        self.intake.begin(connection, after_loss=after is not None)
         assert self._opened is not None
         if not self._opened.done():
             self._opened.set_result(None)
         self._watcher.on_live(connection.epoch)
-
-    def _deliver_held(self, connection: Connection[_T]) -> None:
-        """Deliver what a connection brought before it was live, or while a gap was filled."""
-        now = self._now()
-        for message, raw in self.handover.release():
-            if self.handover.admit(connection.epoch, message, raw, now):
-                self._hub.emit(message)
-        connection.resume("hold")
-        if self._postponed is not None:
-            reason, self._postponed = self._postponed, None
-            self.feed(s.Signal(reason))
 
     def _send_on(self, connection: Connection[_T]) -> None:
         self.sender.attach(connection)
@@ -389,14 +332,10 @@ class Driver(Generic[_T]):
     def _splice(self, effect: s.Splice) -> None:
         now = self._now()
         new = self._connections.get(effect.new)  # it may be lost by now
-        spliced = self.handover.splice(effect.new, now)
         if new is not None:
             self._send_on(new)
         self.rotations += 1
-        if effect.old_lost and self.breaks.is_gap(spliced.duplicates):
-            self.breaks.declare()
-        for message in spliced.messages:
-            self._hub.emit(message)
+        spliced = self.intake.splice(effect.new, old_lost=effect.old_lost)
         if new is not None:
             new.resume("hold")
         self._announce(
@@ -422,8 +361,8 @@ class Driver(Generic[_T]):
             connection.abort()
         if self.machine.phase is Phase.OPEN and self.machine.live in self._connections:
             live = self._connections[self.machine.live]
-            if not self.breaks.filling and epoch > live.epoch:
-                self.handover.discard()
+            if not self.intake.breaks.filling and epoch > live.epoch:
+                self.intake.handover.discard()
             if self.sender.outlet is None:
                 self.sender.attach(live)
 
@@ -448,10 +387,8 @@ class Driver(Generic[_T]):
             self._exit_callers.discard(caller)
 
     def _end_consumers(self, error: Exception | None) -> None:
-        self.breaks.cancel()
         self.sender.end(error)
-        self.replies.end(error)
-        self._hub.end(error)
+        self.intake.end(error)
 
     async def _end_connections(self) -> None:
         timeout = self._options.exit_timeout
@@ -485,20 +422,3 @@ class Driver(Generic[_T]):
             self._open_error = error or ClosedError("exited before a connection was live")
             self._opened.set_result(None)
         self._announce(Closed(error))
-
-
-@asynccontextmanager
-async def _bounded_by(seconds: float, text: str) -> Any:
-    bound = asyncio.timeout(seconds)
-    try:
-        async with bound:
-            yield
-    except TimeoutError as error:
-        if not bound.expired():
-            raise
-        raise ConnectError(text, cause=error) from error
-
-
-def _bounded(seconds: float, option: str, what: str) -> AbstractAsyncContextManager[None]:
-    """Bound what is inside; when that is too short, the error says which option to change."""
-    return _bounded_by(seconds, f"{what} took longer than {option}={seconds:g} s")

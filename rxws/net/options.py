@@ -14,6 +14,7 @@ from ..core.backoff import Backoff
 from ..core.events import Gap
 from ..core.handover import MakeBeforeBreak
 from ..core.liveness import Heartbeat
+from ..core.redact import Redactor
 from .transport import Raw, Transport
 
 __all__ = ["Options", "Source", "compact"]
@@ -55,8 +56,9 @@ class Options:
     retry: Callable[[Exception], bool] | None = None
     heartbeat: Heartbeat | None = Heartbeat()
     silence: float | None = None
-    transport: str | Transport = "websockets"
+    transport: Transport
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    redactor: Redactor = dataclasses.field(default_factory=Redactor)
     random: Callable[[], float] = random.random
     sends_move_at_ready: bool = False  # the abstract class promises sends on N once it is open
 
@@ -91,6 +93,17 @@ class Options:
             raise TypeError(f"{name}={value!r}: seconds as a number are needed")
         if not math.isfinite(value) or value <= 0:
             raise ValueError(f"{name}={value!r}: seconds, more than 0, are needed")
+
+    def payload(self, message: Any) -> Raw:
+        """The payload of an outgoing message: itself, or what ``serialize`` makes of it."""
+        if isinstance(message, str | bytes):
+            return message
+        if isinstance(message, bytearray | memoryview):
+            return bytes(message)
+        raw = self.serialize(message)
+        if not isinstance(raw, str | bytes):
+            raise TypeError(f"serialize returned a {type(raw).__name__}: str or bytes is needed")
+        return raw
 
     def headers(self) -> list[tuple[str, str]]:
         """The user's headers as pairs.

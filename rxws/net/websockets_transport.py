@@ -7,6 +7,7 @@ import email.utils
 import inspect
 import logging
 import ssl
+import sys
 import time
 import urllib.parse
 from collections.abc import Mapping
@@ -22,12 +23,12 @@ from websockets.exceptions import (
 )
 
 from ..core.errors import ConnectError, ConnectionLost, Delivery
-from ..core.redact import escape_control
+from ..core.redact import Redactor, escape_control
 from .adopted import close_frame
 from .reading import Reader
 from .transport import Link, Raw, Receiver
 
-__all__ = ["WebsocketsTransport", "known_options"]
+__all__ = ["WebsocketsTransport", "explain", "known_options"]
 
 _FATAL_STATUS = frozenset({401, 403, 404})
 _LONGEST_RETRY_AFTER = 600.0  # seconds; a server that asks for more is asked again all the same
@@ -42,20 +43,44 @@ def known_options() -> frozenset[str]:
     return frozenset({*of_connect, *of_loop} - theirs)
 
 
+class _RedactedLog(logging.LoggerAdapter[logging.Logger]):
+    """The library logs URLs and headers at DEBUG: their secrets are taken out before."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        super().__init__(logging.getLogger("rxws.websockets"))
+        self._redactor = redactor
+
+    def log(self, level: int, msg: object, *args: object, **options: Any) -> None:
+        if not self.isEnabledFor(level):
+            return
+        text = str(msg) % args if args else str(msg)
+        error = sys.exc_info()[1] if options.get("exc_info") else None
+        if error is not None:
+            options["exc_info"] = self._redactor.exception(error)
+        self.logger.log(level, "%s", self._redactor.text(text), **options)
+
+
 class WebsocketsTransport:
-    """Opens connections with ``websockets.connect``."""
+    """Opens connections with ``websockets.connect``.
+
+    Args:
+        redactor: takes secrets out of what the library logs.
+    """
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._log = _RedactedLog(redactor)
 
     async def connect(self, url: str, options: Mapping[str, Any]) -> Link:
         """Open one connection; see `Transport.connect`."""
         guard = _RedirectGuard(url)
-        given = {"ping_interval": None, "open_timeout": None, **options}
-        given.setdefault("logger", logging.getLogger("rxws.websockets"))
+        given = {"ping_interval": None, "open_timeout": None, "logger": self._log, **options}
         try:
-            connection = await websockets.connect(url, create_connection=guard.make, **given)
+            make: Any = guard.make  # a wrapper is documented; the annotation knows classes only
+            connection = await websockets.connect(url, create_connection=make, **given)
+        except (OSError, EOFError, websockets.WebSocketException) as error:
+            raise guard.explain(error) from error  # before ValueError: a bad certificate is both
         except (ImportError, TypeError, ValueError) as error:
             raise ConnectError(f"invalid option: {error}", cause=error, retryable=False) from error
-        except (OSError, EOFError, websockets.WebSocketException) as error:
-            raise guard.explain(error) from error
         return WebsocketsLink(cast("_Connection", connection))
 
 
@@ -77,39 +102,44 @@ class _RedirectGuard:
         for line in lines[1:]:
             name, _, value = line.partition(":")
             if name.strip().lower() == "location":
-                target = urllib.parse.urljoin(self.url, value.strip())
-                if _origin(target) != _origin(self.url):
-                    self.refused = target
+                if _origin(value.strip(), self.url) != _origin(self.url):
+                    self.refused = value.strip()
                     return False
         return True
 
     def explain(self, error: Exception) -> ConnectError:
         """What a failed connect means: whether another attempt makes sense, and when."""
         if self.refused is not None:
-            origin = _origin(self.refused)
+            origin = _origin(self.refused, self.url)
             where = "an invalid URL" if origin is None else "{}://{}:{}".format(*origin)
             text = f"the server redirects to another origin, {where}; connect there directly"
             return ConnectError(escape_control(text), cause=error, retryable=False)
-        text = escape_control(f"could not connect: {str(error) or type(error).__name__}")
-        if isinstance(error, InvalidStatus):
-            response = error.response
-            return ConnectError(
-                text,
-                cause=error,
-                retryable=response.status_code not in _FATAL_STATUS,
-                retry_after=_retry_after(response.headers.get("Retry-After")),
-            )
-        untrusted = isinstance(error, ssl.SSLCertVerificationError)
+        return explain(error, f"could not connect: {str(error) or type(error).__name__}")
+
+
+def explain(error: Exception, text: str) -> ConnectError:
+    """What a failed handshake means: whether another attempt makes sense, and when.
+
+    Args:
+        error: of ``websockets``, of the network, or any other.
+        text: of the error that is returned.
+    """
+    text = escape_control(text)
+    if isinstance(error, InvalidStatus):
+        response = error.response
         return ConnectError(
             text,
             cause=error,
-            retryable=not (untrusted or isinstance(error, InvalidURI | SecurityError)),
+            retryable=response.status_code not in _FATAL_STATUS,
+            retry_after=_retry_after(response.headers.get("Retry-After")),
         )
+    fatal = isinstance(error, ssl.SSLCertVerificationError | InvalidURI | SecurityError)
+    return ConnectError(text, cause=error, retryable=not fatal)
 
 
-def _origin(url: str) -> tuple[str, str, int] | None:
+def _origin(url: str, base: str = "") -> tuple[str, str, int] | None:
     try:
-        parts = urllib.parse.urlsplit(url)
+        parts = urllib.parse.urlsplit(urllib.parse.urljoin(base, url))
         port = parts.port
     except ValueError:
         return None

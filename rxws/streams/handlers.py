@@ -11,7 +11,8 @@ from typing import Any, Generic, TypeVar
 from ..core.buffer import Buffer, Overflow, Put
 from ..core.errors import BufferOverflow
 from ..core.events import ConsumerFailed
-from .hub import Hub
+from ..core.router import Registration
+from .hub import Consumer, Hub
 
 __all__ = ["Handlers", "is_coroutine_function"]
 
@@ -31,15 +32,19 @@ class _Worker(Generic[_T]):
     """Feeds one coroutine function from its buffer; its task lives while there is work."""
 
     def __init__(
-        self, hub: Hub[_T], handler: Callable[[_T], Awaitable[Any]], buffer: Buffer[_T]
+        self,
+        hub: Hub[_T],
+        handler: Callable[[_T], Awaitable[Any]],
+        buffer: Buffer[_T],
+        on_overflow: Callable[[], None],
     ) -> None:
         self.face = handler
         self._hub = hub
         self._handler = handler
         self._buffer = buffer
+        self._on_overflow = on_overflow
         self._task: asyncio.Task[None] | None = None
         self._registration: Registration[Consumer[_T]] | None = None
-        self._disposed = False
 
     def start(self) -> None:
         self._registration = self._hub.add(None, self)
@@ -66,6 +71,7 @@ class _Worker(Generic[_T]):
         assert self._buffer.capacity is not None
         error = BufferOverflow(self._buffer.capacity, "a handler")
         self._unregister()
+        self._on_overflow()
         self._hub.announce(ConsumerFailed(self._handler, error))
 
     async def _work(self) -> None:
@@ -127,6 +133,10 @@ class Handlers(Generic[_T]):
         self._hub = hub
         self._added: list[tuple[Callable[..., Any], Callable[[], None]]] = []
 
+    def __contains__(self, handler: object) -> bool:
+        """Whether it was added, and neither disposed nor unsubscribed by its overflow."""
+        return any(added == handler for added, _ in self._added)
+
     def add(
         self, handler: Callable[[_T], Any], capacity: int | None, overflow: Overflow
     ) -> Callable[[], None]:
@@ -134,8 +144,13 @@ class Handlers(Generic[_T]):
         if not callable(handler):
             raise TypeError(f"add_handler({handler!r}): a function or coroutine function is needed")
         buffer: Buffer[_T] = Buffer(capacity, overflow)
+
+        def forget() -> None:
+            # By identity: handlers that are equal are not the same subscription.
+            self._added[:] = [other for other in self._added if other is not entry]
+
         if is_coroutine_function(handler):
-            worker = _Worker(self._hub, handler, buffer)
+            worker = _Worker(self._hub, handler, buffer, forget)
             worker.start()
             end = worker.dispose
         else:
@@ -145,8 +160,7 @@ class Handlers(Generic[_T]):
         self._added.append(entry)
 
         def dispose() -> None:
-            # By identity: handlers that are equal are not the same subscription.
-            self._added[:] = [other for other in self._added if other is not entry]
+            forget()
             end()
 
         return dispose

@@ -20,11 +20,12 @@ from .tasks import Tasks
 __all__ = ["Consumer", "Hub", "ObserverConsumer"]
 
 _T = TypeVar("_T")
+_T_contra = TypeVar("_T_contra", contravariant=True)
 
 _ANNOUNCE_EVERY = 1.0  # seconds between two Overflowed events of one consumer
 
 
-class Consumer(Protocol[_T]):
+class Consumer(Protocol[_T_contra]):
     """Something that messages are delivered to."""
 
     @property
@@ -35,7 +36,7 @@ class Consumer(Protocol[_T]):
     def backlog(self) -> int:
         """Items that wait in it."""
 
-    def on_message(self, message: _T) -> None:
+    def on_message(self, message: _T_contra) -> None:
         """Take a message. What it raises is reported, and harms nobody."""
 
     def on_end(self, error: Exception | None) -> None:

@@ -36,6 +36,7 @@ def every(seconds: float) -> Observable[int]:
         loop = asyncio.get_running_loop()
         due = loop.time() + seconds
         count = 0
+        timer: asyncio.TimerHandle
 
         def tick() -> None:
             nonlocal due, count, timer
@@ -75,6 +76,7 @@ def on_silence(ws: Observable[Any], seconds: float) -> Observable[float]:
     ) -> abc.DisposableBase:
         loop = asyncio.get_running_loop()
         last = loop.time()
+        timer: asyncio.TimerHandle
 
         def heard(_: Any) -> None:
             nonlocal last
@@ -126,7 +128,11 @@ def from_coroutine(function: Callable[[], Coroutine[Any, Any, _T]]) -> Observabl
                 observer.on_error(error)
 
         task.add_done_callback(done)
-        return Disposable(lambda: task.cancel() and None)
+
+        def cancel() -> None:
+            task.cancel()
+
+        return Disposable(cancel)
 
     async def _run() -> _T:
         return await function()

@@ -1,0 +1,63 @@
+"""The command line: ``rxws`` and ``python -m rxws``.
+
+The exit code is 0 when done, 1 when the connection failed (or, for the demo, when something was
+lost or duplicated), 2 for wrong use, 130 when interrupted and 143 when terminated. When nobody
+reads the output any more, that is an end like any other: 0.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from rxws.cli.arguments import parse
+from rxws.cli.demo import demo
+from rxws.cli.running import run
+from rxws.cli.watch import WatchOptions, watch
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do what the arguments say.
+
+    Args:
+        argv: the arguments without the name of the program; ``None``: those of this process.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        code = _main(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_output()
+        return 0
+    except KeyboardInterrupt:  # before there was anything to end
+        return 130
+    return code
+
+
+def _main(argv: Sequence[str]) -> int:
+    try:
+        options = parse(argv)
+    except SystemExit as end:  # of argparse, which has said why
+        return end.code if isinstance(end.code, int) else 2
+    # What the library would log is told by the commands, for people.
+    logging.getLogger("rxws").addHandler(logging.NullHandler())
+    if isinstance(options, WatchOptions):
+        return run(lambda: watch(options))
+    return run(lambda: demo(options))
+
+
+def _discard_output() -> None:
+    """Make the flush at the end of the interpreter succeed, where the reader has gone."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)

@@ -1,0 +1,87 @@
+"""From nothing to a connection that is ready: open, ``on_open`` done, subscriptions sent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Generic, TypeVar
+
+from ..core.errors import ConnectError
+from ..core.ledger import Ledger
+from .connection import Connection, Opening
+from .dialer import Dialer
+from .options import Options
+from .transport import Link, Raw
+
+__all__ = ["Preparer"]
+
+_T = TypeVar("_T")
+
+
+class Preparer(Generic[_T]):
+    """Makes connections ready, each step within its time.
+
+    Args:
+        dialer: opens links.
+        options: of the websocket.
+        ledger: knows the topics that a new connection has to be subscribed to.
+        subscription: makes the payload that subscribes to a topic.
+        adopt: makes a connection of an open link, and owns it from then on.
+    """
+
+    def __init__(
+        self,
+        dialer: Dialer,
+        options: Options,
+        ledger: Ledger[Any],
+        subscription: Callable[[Any], Raw],
+        adopt: Callable[[int, Link], Connection[_T]],
+    ) -> None:
+        self._dialer = dialer
+        self._options = options
+        self._ledger = ledger
+        self._subscription = subscription
+        self._adopt = adopt
+
+    async def prepare(self, epoch: int) -> Connection[_T]:
+        """The connection ``epoch``, ready.
+
+        Raises:
+            ConnectError, ConnectionLost: it could not be opened, or ended meanwhile.
+            Exception: what ``on_open`` or ``serialize`` raised.
+        """
+        options = self._options
+        async with _bounded(options.open_timeout, "open_timeout", "source and handshake"):
+            link = await self._dialer.open()
+        connection = self._adopt(epoch, link)
+        async with _bounded(options.ready_timeout, "ready_timeout", "on_open and subscribe"):
+            await self._greet(connection)
+        if connection.loss is not None:
+            raise connection.loss
+        self._ledger.opened(epoch)
+        return connection
+
+    async def _greet(self, connection: Connection[_T]) -> None:
+        options = self._options
+        if options.on_open is not None:
+            await options.on_open(Opening(connection, options.payload))
+        connection.end_opening()
+        for message in options.subscribe:
+            await connection.link.send(options.payload(message))
+        while (topic := self._ledger.missing(connection.epoch)) is not None:
+            await connection.link.send(self._subscription(topic))
+
+
+@asynccontextmanager
+async def _bounded(seconds: float, option: str, what: str) -> AsyncIterator[None]:
+    """Bound what is inside; when that is too short, the error names the option to change."""
+    bound = asyncio.timeout(seconds)
+    try:
+        async with bound:
+            yield
+    except TimeoutError as error:
+        if not bound.expired():
+            raise
+        text = f"{what} took longer than {option}={seconds:g} s"
+        raise ConnectError(text, cause=error) from error
