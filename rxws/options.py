@@ -90,9 +90,7 @@ def resolve(given: dict[str, Any], **internal: Any) -> tuple[Options, Any]:
         raise ValueError(f'transport={transport!r}: this version has "websockets"')
     elif not isinstance(transport, Transport):
         raise TypeError(f"transport={transport!r}: an object with a `connect` method is needed")
-    options = Options(
-        **ours, **internal, transport=transport, redactor=redactor, extra=given
-    )
+    options = Options(**ours, **internal, transport=transport, redactor=redactor, extra=given)
     return options, rotate_on
 
 

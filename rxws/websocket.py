@@ -22,8 +22,6 @@ from .net.announcer import Announcer
 from .net.dialer import Dialer
 from .net.driver import Driver
 from .net.options import Options, Source
-from .net.sending import Parcel
-from .net.transport import Raw
 from .rotation import Rotations
 from .streams.events import EventSource
 from .streams.handlers import Handlers
@@ -71,7 +69,6 @@ class ReactiveWebSocket(Observable[_T], abc.ObserverBase[Any]):
             self._hub,
             announce,
             Rotations(self._signal_of(rotate_on), self.rotate, announce),
-            lambda topic: self._options.payload(topic.subscribe()),
         )
         self._completed = False
 
@@ -165,20 +162,12 @@ class ReactiveWebSocket(Observable[_T], abc.ObserverBase[Any]):
         return Multiplex(self._hub, compile(filters), topic, self._join, self._leave)
 
     def _join(self, topic: Topic) -> None:
-        raw = self._options.payload(topic.subscribe())
-        self._on_loop(lambda: self._post_on(self._driver.ledger.join(topic), raw))
+        topics = self._driver.topics
+        subscription = topics.subscription(topic)  # raises to the observer
+        self._on_loop(lambda: topics.join(topic, subscription))
 
     def _leave(self, topic: Topic) -> None:
-        self._on_loop(lambda: self._unsubscribe(topic))
-
-    def _unsubscribe(self, topic: Topic) -> None:
-        epochs = self._driver.ledger.leave(topic)
-        if epochs:
-            self._post_on(epochs, self._options.payload(topic.unsubscribe()))
-
-    def _post_on(self, epochs: list[int], raw: Raw) -> None:
-        for connection in self._driver.connections(epochs):
-            connection.lane.post(Parcel(raw, keep=False))
+        self._on_loop(lambda: self._driver.topics.leave(topic))
 
     @property
     def events(self) -> Observable[Event]:
@@ -202,10 +191,9 @@ class ReactiveWebSocket(Observable[_T], abc.ObserverBase[Any]):
     def stats(self) -> Stats:
         """What was done so far."""
         driver, hub = self._driver, self._hub
-        messages, payload = driver.counts()
         return Stats(
-            messages=messages,
-            bytes=payload,
+            messages=driver.pool.messages,
+            bytes=driver.pool.bytes,
             duplicates=driver.intake.handover.duplicates,
             dropped=hub.dropped,
             rotations=driver.rotations,
@@ -394,7 +382,7 @@ class ReactiveWebSocket(Observable[_T], abc.ObserverBase[Any]):
     # Threads and loops
 
     def _paused(self, paused: bool) -> None:
-        self._driver.pause(paused)
+        self._driver.pool.pause(paused)
 
     def _event_observer_failed(self, observer: object, error: BaseException) -> None:
         # Not as an event: the same observer would be told, and fail again.

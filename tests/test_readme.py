@@ -24,6 +24,8 @@ import ast, asyncio, inspect, sys
 code = compile(sys.stdin.read(), "README.md", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 names = {"__name__": "__main__", "URL": sys.argv[1]}
 async def main():
+    # The blocks import inside the loop, which takes longer than debug mode finds proper.
+    asyncio.get_running_loop().slow_callback_duration = 10
     running = eval(code, names)
     if running is not None:
         await running

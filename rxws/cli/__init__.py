@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from typing import TextIO
 
 from rxws.cli.arguments import parse
 from rxws.cli.demo import demo
@@ -31,13 +32,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         code = _main(sys.argv[1:] if argv is None else argv)
-        sys.stdout.flush()
+    except KeyboardInterrupt:  # before there was anything to end, or where signals can't be handled
+        code = 130
     except BrokenPipeError:
-        _discard_output()
-        return 0
-    except KeyboardInterrupt:  # before there was anything to end
-        return 130
-    return code
+        code = 0
+    broken = [stream for stream in (sys.stdout, sys.stderr) if not _flushed(stream)]
+    return 0 if sys.stdout in broken else code
 
 
 def _main(argv: Sequence[str]) -> int:
@@ -52,12 +52,13 @@ def _main(argv: Sequence[str]) -> int:
     return run(lambda: demo(options))
 
 
-def _discard_output() -> None:
-    """Make the flush at the end of the interpreter succeed, where the reader has gone."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except BrokenPipeError:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
+def _flushed(stream: TextIO) -> bool:
+    """Whether the reader of a stream is still there; else make the flush at our end succeed."""
+    try:
+        stream.flush()
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+        return False
+    return True

@@ -61,15 +61,16 @@ for one), else 1; 130 when interrupted.
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """Shows no secret of a URL in what it says about wrong arguments."""
+class _WrongUse(Exception):
+    def __init__(self, parser: argparse.ArgumentParser, message: str) -> None:
+        super().__init__(message)
+        self.parser = parser
+        self.message = message
 
+
+class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        redactor = Redactor()
-        for word in sys.argv:
-            if "://" in word:
-                redactor.learn_url(word)
-        super().error(redactor.text(message))
+        raise _WrongUse(self, message)
 
 
 def parse(argv: Sequence[str]) -> WatchOptions | DemoOptions:
@@ -78,6 +79,18 @@ def parse(argv: Sequence[str]) -> WatchOptions | DemoOptions:
     Raises:
         SystemExit: wrong use (2), or there is nothing to do but to print help (0); it is printed.
     """
+    try:
+        return _parse(argv)
+    except _WrongUse as wrong:
+        # It may quote an argument.
+        redactor = Redactor()
+        for word in argv:
+            if "://" in word:
+                redactor.learn_url(word)
+        argparse.ArgumentParser.error(wrong.parser, redactor.text(wrong.message))
+
+
+def _parse(argv: Sequence[str]) -> WatchOptions | DemoOptions:
     parser, watch = _parsers()
     given = parser.parse_args(argv)
     if given.command == "watch":

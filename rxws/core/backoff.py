@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from collections.abc import Callable
 
 __all__ = ["Backoff", "Delays"]
@@ -49,12 +50,11 @@ class Backoff:
 
     def bound(self, taken: int) -> float:
         """The largest delay, in seconds, after ``taken`` earlier ones."""
-        if self.initial == 0 or self.factor == 1:
-            return min(self.initial, self.maximum)
-        # Compared as exponents: 2.0 ** 1025 would overflow after many failures.
-        if taken * math.log(self.factor) >= math.log(max(self.maximum, 1e-300) / self.initial):
-            return self.maximum
-        return self.initial * self.factor**taken
+        try:
+            growth = float(self.factor) ** taken
+        except OverflowError:  # after about 1,000 failures in a row
+            growth = sys.float_info.max
+        return min(self.initial * growth, self.maximum)
 
 
 class Delays:

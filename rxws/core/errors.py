@@ -91,7 +91,8 @@ class RetriesExhausted(ConnectError):
 
     def __init__(self, attempts: int, last: BaseException | None) -> None:
         super().__init__(
-            f"gave up after {attempts} attempt{'s' if attempts != 1 else ''} in a row; last: {last}",
+            f"gave up after {attempts} attempt{'' if attempts == 1 else 's'} in a row; "
+            f"last: {last}",
             cause=last,
             retryable=False,
         )

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 
 __all__ = [
     "Closed",
+    "ConnectFailed",
     "Connected",
     "Connecting",
-    "ConnectFailed",
     "ConsumerFailed",
     "Disconnected",
     "Event",
@@ -71,7 +71,7 @@ class Event(_Times):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Connecting(Event):
-    """A connection is being opened. ``epoch`` counts connections from 1, ``attempt`` dials from 1."""
+    """A connection is being opened. ``epoch`` counts connections, ``attempt`` dials, from 1."""
 
     epoch: int
     attempt: int
@@ -182,7 +182,10 @@ class ParseFailed(Event):
     def __repr__(self) -> str:
         sample = self.raw if len(self.raw) <= _SAMPLE else self.raw[:_SAMPLE]
         more = "" if sample is self.raw else f"... ({len(self.raw)} long)"
-        return f"ParseFailed(raw={sample!r}{more}, error={self.error!r})"
+        error = repr(self.error)
+        if len(error) > _SAMPLE:  # that of a UnicodeDecodeError has all of the payload
+            error = f"{error[:_SAMPLE]}..."
+        return f"ParseFailed(raw={sample!r}{more}, error={error})"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

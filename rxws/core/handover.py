@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar
 
 __all__ = [
@@ -93,7 +93,11 @@ class Spliced(Generic[_T]):
 
 
 def align(old: Sequence[Hashable], new: Sequence[Hashable]) -> tuple[int, int]:
-    """The longest end of ``old`` that ``new`` begins with, or that begins with ``new``.
+    """Where the beginning of ``new`` lies at the end of ``old``.
+
+    Where ``old`` has all of ``new``, its last occurrence counts: of several, it is the one by
+    which the least is taken for a repetition. Else the longest end of ``old`` with which ``new``
+    begins.
 
     Returns two counts: how many items of ``new`` ``old`` has brought, and how many items of
     ``old`` are still to be expected after ``new``. ``(0, 0)``: no alignment.
@@ -128,15 +132,17 @@ def align(old: Sequence[Hashable], new: Sequence[Hashable]) -> tuple[int, int]:
 class Handover(Generic[_T]):
     """Decides for each message whether it is emitted, held or a duplicate.
 
-    With an identity, a message is a duplicate when another connection brought one with the
-    same identity within the last ``window`` seconds; so also after a reconnect. Without, the
-    bytes of O and N are aligned when N takes over, per partition.
+    A message with an identity is a duplicate when another connection brought one with the same
+    identity within the last ``window`` seconds; so also after a reconnect. Of those without,
+    the bytes of O and N are aligned when N takes over, per partition.
 
     Args:
-        identify: from a message to its identity; ``None``: the bytes are aligned.
+        identify: from a message to its identity; ``None``: no message has one.
         partition: from a message to the feed within which order holds; ``None``: one feed.
-        window: seconds for which what was emitted is remembered.
-        hold: messages that are held, and identities that are remembered, at most.
+        window: seconds for which what was emitted is remembered; and, whatever it is, while
+            something is held that may repeat it.
+        hold: messages that are held at most; of twice as many that were emitted the identities
+            are remembered.
 
     Attributes:
         duplicates: messages removed so far.
@@ -151,11 +157,12 @@ class Handover(Generic[_T]):
         hold: int,
     ) -> None:
         self._identify = identify
-        self._partition = partition if identify is None else None
+        self._partition = partition
         self._window = window
         self._limit = hold
+        self._memory = 2 * hold  # O may be ahead of a full hold
         self._seen: OrderedDict[Hashable, tuple[int, float]] = OrderedDict()
-        self._tail: deque[tuple[float, Hashable, int]] = deque(maxlen=hold)
+        self._tail: deque[tuple[float, Hashable, int]] = deque(maxlen=self._memory)
         self._expected: dict[Hashable, deque[int]] = {}
         self.held: list[tuple[_T, str | bytes]] = []
         self.duplicates = 0
@@ -167,18 +174,18 @@ class Handover(Generic[_T]):
 
     def admit(self, epoch: int, message: _T, raw: str | bytes, now: float) -> bool:
         """Whether a message of the live connection ``epoch`` is to be emitted; remembers it."""
-        if self._identify is None:
-            return self._admit_bytes(message, raw, now)
-        return self._admit_identity(epoch, self._identity(message, raw), now)
+        identity = self._identity(message)
+        if identity is None:
+            return self._admit_bytes(self._part(message), hash(raw), now)
+        return self._admit_identity(epoch, identity, now)
 
     def admit_filling(self, message: _T, now: float) -> bool:
         """Whether a message that fills a gap was not delivered yet.
 
         Without an identity there is nothing to compare by, and it is.
         """
-        if self._identify is None:
-            return True
-        return self._admit_identity(0, self._identity(message, None), now)  # of no connection
+        identity = self._identity(message)
+        return identity is None or self._admit_identity(None, identity, now)
 
     def hold(self, message: _T, raw: str | bytes) -> None:
         """Keep a message of the successor."""
@@ -191,57 +198,59 @@ class Handover(Generic[_T]):
     def release(self) -> list[tuple[_T, str | bytes]]:
         """Hand out what is held, unchecked: there was no predecessor to compare with."""
         held, self.held = self.held, []
+        self._expected.clear()
         return held
 
     def splice(self, new: int, now: float) -> Spliced[_T]:
         """N takes over: sort what it holds into new messages and duplicates."""
-        held = self.release()
-        if self._identify is not None:
-            fresh = [m for m, raw in held if self.admit(new, m, raw, now)]
-            return Spliced(fresh, len(held) - len(fresh), matched=True)
-        return self._splice_bytes(held, now)
+        held = [(message, raw, self._identity(message)) for message, raw in self.held]
+        unnamed = [(self._part(m), hash(raw)) for m, raw, identity in held if identity is None]
+        verdicts, matched = self._align(unnamed)
+        self._tail.clear()
+        self._tail.extend((now, part, digest) for part, digest in unnamed)
+        brought = iter(verdicts)
+        fresh: list[_T] = []
+        for message, _, identity in held:
+            if identity is not None:
+                is_new = self._admit_identity(new, identity, now)
+            else:
+                is_new = not next(brought)
+                self.duplicates += not is_new
+            if is_new:
+                fresh.append(message)
+        self.held = []
+        return Spliced(fresh, len(held) - len(fresh), matched)
 
     # By identity
 
-    def _identity(self, message: _T, raw: str | bytes | None) -> Hashable:
-        assert self._identify is not None
+    def _identity(self, message: _T) -> Hashable | None:
+        if self._identify is None:
+            return None
         try:
             identity = self._identify(message)
             hash(identity)
         except Exception:  # documented: compared by its bytes then
-            identity = None
-        if identity is not None:
-            return (identity,)
-        return object() if raw is None else raw  # nothing equals a fresh object
+            return None
+        return identity
 
-    def _admit_identity(self, epoch: int, identity: Hashable, now: float) -> bool:
+    def _admit_identity(self, epoch: int | None, identity: Hashable, now: float) -> bool:
         seen = self._seen
-        oldest = now - self._window
+        oldest = -math.inf if self.held else now - self._window
         while seen:
             first = next(iter(seen))
-            if len(seen) < self._limit and seen[first][1] >= oldest:
+            if len(seen) < self._memory and seen[first][1] >= oldest:
                 break
             del seen[first]
         known = seen.get(identity)
-        if known is not None and known[0] != epoch:
+        # What fills a gap is of no connection, and none repeats it.
+        if known is not None and (epoch is None or known[0] != epoch):
             self.duplicates += 1
             return False
-        seen[identity] = (epoch, now)
+        seen[identity] = (epoch or 0, now)
         seen.move_to_end(identity)
         return True
 
     # By bytes
-
-    def _admit_bytes(self, message: _T, raw: str | bytes, now: float) -> bool:
-        part, digest = self._part(message), hash(raw)
-        if self._expected and not self._unexpected(part, digest):
-            self.duplicates += 1
-            return False
-        tail = self._tail
-        tail.append((now, part, digest))
-        while tail[0][0] < now - self._window:
-            tail.popleft()
-        return True
 
     def _part(self, message: _T) -> Hashable:
         if self._partition is None:
@@ -253,42 +262,46 @@ class Handover(Generic[_T]):
             return None
         return part
 
-    def _unexpected(self, part: Hashable, digest: int) -> bool:
-        """Whether N goes on with something else than what O has brought already."""
+    def _admit_bytes(self, part: Hashable, digest: int, now: float) -> bool:
+        tail = self._tail
+        tail.append((now, part, digest))
+        while not self.held and tail[0][0] < now - self._window:
+            tail.popleft()
+        if self._is_expected(part, digest):
+            self.duplicates += 1
+            return False
+        return True
+
+    def _is_expected(self, part: Hashable, digest: int) -> bool:
+        """Whether N goes on with what O has brought already."""
         expected = self._expected.get(part)
         if expected is None:
-            return True
+            return False
         as_expected = expected.popleft() == digest
         if not as_expected or not expected:
             del self._expected[part]
-        return not as_expected
+        return as_expected
 
-    def _splice_bytes(self, held: list[tuple[_T, str | bytes]], now: float) -> Spliced[_T]:
+    def _align(self, unnamed: Sequence[tuple[Hashable, int]]) -> tuple[list[bool], bool]:
+        """For each of what N holds, whether O brought it; and whether every part was aligned."""
         old: dict[Hashable, list[int]] = {}
         for _, part, digest in self._tail:
             old.setdefault(part, []).append(digest)
         new: dict[Hashable, list[int]] = {}
-        for message, raw in held:
-            new.setdefault(self._part(message), []).append(hash(raw))
-        skip: dict[Hashable, int] = {}
+        for part, digest in unnamed:
+            new.setdefault(part, []).append(digest)
         matched = True
         self._expected.clear()
+        verdicts: dict[Hashable, Iterator[bool]] = {}
         for part, digests in new.items():
             before = old.get(part, [])
-            skip[part], rest = align(before, digests)
+            # A greeting or the answer to a subscription is N's own: what O never brought.
+            brought = set(before)
+            own = next((i for i, d in enumerate(digests) if d in brought), len(digests))
+            count, rest = align(before, digests[own:])
             if rest:
                 self._expected[part] = deque(before[-rest:])
-            matched = matched and (skip[part] > 0 or not before)
-        self._tail.clear()
-        fresh: list[_T] = []
-        duplicates = 0
-        for message, raw in held:
-            part = self._part(message)
-            if skip[part]:
-                skip[part] -= 1
-                duplicates += 1
-            else:
-                fresh.append(message)
-            self._tail.append((now, part, hash(raw)))
-        self.duplicates += duplicates
-        return Spliced(fresh, duplicates, matched)
+            matched = matched and (count > 0 or not before)
+            fresh = len(digests) - own - count
+            verdicts[part] = iter([False] * own + [True] * count + [False] * fresh)
+        return [next(verdicts[part]) for part, _ in unnamed], matched

@@ -214,7 +214,7 @@ class Machine:
         ]
 
     def _elapsed_open(self, elapsed: Elapsed) -> list[Effect]:
-        if elapsed.timer is Timer.ROTATE:
+        if elapsed.timer is Timer.ROTATE and self._attempt:
             self.phase = Phase.DIALING_NEXT
             return self._dial_next()
         return self._elapsed_stable(elapsed)
@@ -244,6 +244,7 @@ class Machine:
         if ready.epoch != self.next:
             return [Forget(ready.epoch)]
         self.phase = Phase.OVERLAPPING
+        self._epochs = ready.epoch  # counted even if it never takes over: no epoch is used twice
         return [
             Announce(Connected(ready.epoch)),
             Hold(ready.epoch),

@@ -11,15 +11,22 @@ import base64
 import re
 import urllib.parse
 from collections.abc import Iterable
+from typing import TypeAlias
 
 __all__ = ["MASK", "Redactor", "escape_control", "redact_url"]
 
 MASK = "***"
 
 _SHORTEST = 4  # a shorter secret would blacken words that merely contain it
+_MOST = 1000  # spellings of secrets that are remembered
 _KEYLIKE = re.compile(r"[A-Za-z0-9_\-]{20,}")
-_URL = re.compile(r"\b(?:wss?|https?|socks[45]h?a?)://[^\s'\"<>)\]]+", re.IGNORECASE)
+_USERINFO = re.compile(r":.*@")
+_HOST = re.compile(r"(\[[^\]]*\]|[^:\[\]]+)(:\d*)?")
+_URL = re.compile(r"[a-z][a-z0-9+.\-]{0,30}://[^\s'\"<>]+", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+_Cleaned: TypeAlias = dict[int, tuple[BaseException, BaseException]]
+"""By identity of an exception: itself, so that it lives on, and what stands for it."""
 
 
 def escape_control(text: str) -> str:
@@ -28,29 +35,57 @@ def escape_control(text: str) -> str:
 
 
 def redact_url(url: str, *, made: bool = False) -> str:
-    """``url`` without its secrets.
+    """``url`` without its secrets; nothing of it is shown when it is malformed.
 
     Args:
         made: whether ``source`` made it; then no part of its path is shown.
     """
-    try:
-        parts = urllib.parse.urlsplit(url)
-        host = parts.netloc.rpartition("@")[2]
-    except ValueError:
+    parts = _split(url)
+    if parts is None:
         return MASK
-    if not parts.scheme or not host:
-        return MASK
-    netloc = f"{MASK}@{host}" if "@" in parts.netloc else host
-    segments = parts.path.split("/")
-    path = "/".join(MASK if s and (made or _KEYLIKE.fullmatch(s)) else s for s in segments)
-    query = "&".join(
-        f"{name}={MASK}" if "=" in pair else MASK
-        for pair in parts.query.split("&")
-        if pair
-        for name in [pair.partition("=")[0]]
-    )
+    userinfo, at, host = parts.netloc.rpartition("@")
+    netloc = f"{MASK}@{host}" if userinfo or at else host
+    path = "/".join(MASK if _hides(s, made=made) else s for s in parts.path.split("/"))
+    query = "&".join(_shown(pair) for pair in parts.query.split("&") if pair)
     fragment = MASK if parts.fragment else ""
     return escape_control(urllib.parse.urlunsplit((parts.scheme, netloc, path, query, fragment)))
+
+
+def _split(url: str) -> urllib.parse.SplitResult | None:
+    """The parts of a URL; ``None`` when nobody can say which they are.
+
+    A password with an unescaped ``/``, ``?`` or ``#`` looks like a port that is no number.
+    """
+    try:
+        parts = urllib.parse.urlsplit(url)
+    except ValueError:
+        return None
+    host = parts.netloc.rpartition("@")[2]
+    return parts if parts.scheme and _HOST.fullmatch(host) else None
+
+
+def _hides(segment: str, *, made: bool) -> bool:
+    """Whether a part of a path is or may be a secret."""
+    if made:
+        return bool(segment)
+    return bool(_KEYLIKE.search(segment) or _USERINFO.search(segment))
+
+
+def _shown(pair: str) -> str:
+    name, equals, _ = pair.partition("=")
+    return f"{name}={MASK}" if equals and not _KEYLIKE.search(name) else MASK
+
+
+def _spellings(secret: str) -> set[str]:
+    """A secret as it is; percent- or plus-encoded, or decoded from that; and in a repr."""
+    plain = {secret, urllib.parse.unquote(secret), urllib.parse.unquote_plus(secret)}
+    quoted = {urllib.parse.quote_plus(form, errors="replace") for form in plain}
+    for safe in ("", "/"):
+        quoted |= {urllib.parse.quote(form, safe=safe, errors="replace") for form in plain}
+    quoted |= {re.sub("%..", lambda m: m.group().lower(), form) for form in quoted}
+    shown = {repr(form)[1:-1] for form in plain}
+    shown |= {repr(form.encode(errors="replace"))[2:-1] for form in plain}
+    return plain | quoted | shown
 
 
 class Redactor:
@@ -61,13 +96,17 @@ class Redactor:
         self._pattern: re.Pattern[str] | None = None
 
     def learn(self, secrets: Iterable[str]) -> None:
-        """Remember more secrets; the oldest of very many are forgotten, to stay bounded."""
+        """Remember more secrets; the oldest of very many are forgotten, to stay bounded.
+
+        So are what follows the scheme of an ``Authorization``, and what looks like a key in one.
+        """
         for secret in secrets:
-            for form in {secret, urllib.parse.unquote(secret), urllib.parse.quote(secret)}:
-                if len(form) >= _SHORTEST:
-                    self._secrets.pop(form, None)
-                    self._secrets[form] = None
-        while len(self._secrets) > 1000:
+            for part in (secret, secret.partition(" ")[2], *_KEYLIKE.findall(secret)):
+                for form in _spellings(part):
+                    if len(form) >= _SHORTEST:
+                        self._secrets.pop(form, None)
+                        self._secrets[form] = None
+        while len(self._secrets) > _MOST:
             self._secrets.pop(next(iter(self._secrets)))
         longest_first = sorted(self._secrets, key=len, reverse=True)
         self._pattern = (
@@ -76,64 +115,99 @@ class Redactor:
 
     def learn_url(self, url: str, *, made: bool = False) -> None:
         """Remember the secrets of ``url``; ``made`` as in `redact_url`."""
-        try:
-            parts = urllib.parse.urlsplit(url)
-        except ValueError:
-            self.learn([url])
-            return
-        userinfo = parts.netloc.rpartition("@")[0]
-        secrets = [userinfo, *userinfo.split(":", 1)]
-        if userinfo:  # as the Authorization header shows it (RFC 7617)
-            secrets.append(base64.b64encode(urllib.parse.unquote(userinfo).encode()).decode())
-        secrets += [pair.partition("=")[2] or pair for pair in parts.query.split("&")]
-        secrets += [s for s in parts.path.split("/") if made or _KEYLIKE.fullmatch(s)]
-        secrets.append(parts.fragment)
+        parts = _split(url)
+        if parts is not None:
+            userinfo, path, query = parts.netloc.rpartition("@")[0], parts.path, parts.query
+            secrets = [parts.fragment]
+        else:
+            _, scheme, rest = url.partition("://")
+            rest = rest if scheme else url
+            userinfo = rest.rpartition("@")[0]
+            path, _, query = rest.partition("?")
+            secrets = [url] if rest else []
+        if _CONTROL.search(url):  # which some take out, and others show
+            secrets.append(url)
+        if userinfo:
+            plain = urllib.parse.unquote(userinfo)
+            basic = base64.b64encode(plain.encode(errors="replace")).decode()
+            secrets += [userinfo, *userinfo.split(":", 1), basic]
+        for pair in query.split("&"):
+            name, _, value = pair.partition("=")
+            secrets += [value or pair, *_KEYLIKE.findall(name)]
+        secrets += [s for s in path.split("/") if _hides(s, made=made)]
         self.learn(secrets)
 
     def text(self, text: str) -> str:
         """``text`` without secrets, its control characters escaped."""
-        if self._pattern is not None:
-            text = self._pattern.sub(MASK, text)
-        text = _URL.sub(lambda m: redact_url(m.group()), text)
-        return escape_control(text)
+        text = _URL.sub(lambda m: redact_url(m.group()), self._mask(text))
+        return self._mask(escape_control(text))
+
+    def _mask(self, text: str) -> str:
+        return text if self._pattern is None else self._pattern.sub(MASK, text)
 
     def exception(self, error: BaseException) -> BaseException:
-        """``error`` without secrets, and so its causes and contexts.
+        """``error`` without secrets, and so its causes, contexts, notes and attributes.
 
         What can be cleaned in place is; an exception that keeps a secret in its repr all the
         same (in a response, say) is replaced in the chain by one that only has its text.
         """
         return self._clean(error, {})
 
-    def _clean(self, error: BaseException, done: dict[int, BaseException]) -> BaseException:
-        if id(error) in done:
-            return done[id(error)]
-        done[id(error)] = error  # a chain can be a ring
+    def _clean(self, error: BaseException, cleaned: _Cleaned) -> BaseException:
+        if id(error) in cleaned:
+            return cleaned[id(error)][1]
+        cleaned[id(error)] = error, error  # for now: a chain may be a ring
+        self._clean_in_place(error, cleaned)
+        clean = self._stand_in(error, cleaned)
+        if clean is not error:
+            cleaned[id(error)] = error, clean
+            clean.__cause__, clean.__context__ = error.__cause__, error.__context__
+            clean.__suppress_context__ = error.__suppress_context__
+            for note in getattr(error, "__notes__", ()):
+                clean.add_note(note)
+        return clean.with_traceback(error.__traceback__)
+
+    def _clean_in_place(self, error: BaseException, cleaned: _Cleaned) -> None:
+        suppress = error.__suppress_context__
         if error.__cause__ is not None:
-            error.__cause__ = self._clean(error.__cause__, done)
+            error.__cause__ = self._clean(error.__cause__, cleaned)
         if error.__context__ is not None:
-            error.__context__ = self._clean(error.__context__, done)
-        for name, value in list(vars(error).items()):
-            if isinstance(value, BaseException):
-                setattr(error, name, self._clean(value, done))
-        if self._shows(error):
-            error.args = tuple(self._value(arg) for arg in error.args)
-            for name, value in list(vars(error).items()):
-                if isinstance(value, str):
-                    setattr(error, name, self.text(value))
-        if self._shows(error):
-            done[id(error)] = self._stand_in(error)
-        return done[id(error)]
+            error.__context__ = self._clean(error.__context__, cleaned)
+        error.__suppress_context__ = suppress  # setting a cause sets it
+        error.args = tuple(self._value(arg, cleaned) for arg in error.args)
+        attributes = vars(error)
+        for name, value in attributes.items():
+            attributes[name] = self._value(value, cleaned)
+        if hasattr(error, "__notes__"):
+            error.__notes__ = [self.text(str(note)) for note in error.__notes__]
 
-    def _stand_in(self, error: BaseException) -> BaseException:
-        stand_in = Exception(f"{type(error).__name__}: {self.text(str(error))}")
-        stand_in.__cause__ = error.__cause__
-        stand_in.__suppress_context__ = True
-        return stand_in.with_traceback(error.__traceback__)
+    def _stand_in(self, error: BaseException, cleaned: _Cleaned) -> BaseException:
+        """``error``, or what stands for it because it can't be cleaned in place."""
+        if isinstance(error, BaseExceptionGroup):
+            inner = [self._clean(one, cleaned) for one in error.exceptions]
+            if inner != list(error.exceptions) or self._shows(error):
+                return BaseExceptionGroup(self.text(error.message), inner)
+        elif self._shows(error):
+            return Exception(self._named(error))
+        return error
 
-    def _value(self, value: object) -> object:
-        return self.text(value) if isinstance(value, str) else value
+    def _value(self, value: object, cleaned: _Cleaned) -> object:
+        """What an exception carries, without secrets where that is a text or another exception."""
+        if isinstance(value, str):
+            return self.text(value) if self._is_secret(value) else value
+        return self._clean(value, cleaned) if isinstance(value, BaseException) else value
+
+    def _named(self, error: BaseException) -> str:
+        try:
+            return f"{type(error).__name__}: {self.text(str(error))}"
+        except Exception:  # the exception's own fault: it can't say what it is
+            return type(error).__name__
 
     def _shows(self, error: BaseException) -> bool:
-        shown = f"{error!s}\x00{error!r}".replace("\x00", " ")
-        return self.text(shown) != escape_control(shown)
+        try:
+            return self._is_secret(f"{error!s}\n{error!r}")
+        except Exception:  # who can't be shown can't be trusted either
+            return True
+
+    def _is_secret(self, text: str) -> bool:
+        return self.text(text) != escape_control(text)

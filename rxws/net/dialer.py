@@ -9,6 +9,7 @@ from ..core.errors import ConnectError
 from .adopted import adopt
 from .options import Options, Source
 from .transport import Link
+from .websockets_transport import explain
 
 __all__ = ["Dialer"]
 

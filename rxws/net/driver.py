@@ -10,7 +10,6 @@ from typing import Any, Generic, Protocol, TypeVar
 from ..core import steps as s
 from ..core.errors import ClosedError, ConnectError, RxwsError
 from ..core.events import Closed, Event, ParseFailed, Rotated
-from ..core.ledger import Ledger
 from ..core.machine import Machine, Phase
 from ..streams.hub import Hub
 from ..streams.tasks import Tasks
@@ -18,10 +17,12 @@ from .connection import Connection
 from .dialer import Dialer
 from .intake import Intake
 from .options import Options
+from .pool import Pool
 from .preparing import Preparer
 from .sender import Sender
 from .timers import Timers
-from .transport import Link, Raw
+from .topics import Topics
+from .transport import Link
 
 __all__ = ["Driver", "Watcher"]
 
@@ -52,7 +53,6 @@ class Driver(Generic[_T]):
         hub: delivers messages.
         announce: tells events.
         watcher: asks for rotations.
-        subscription: makes the payload that subscribes to a topic of the ledger.
     """
 
     def __init__(
@@ -62,15 +62,13 @@ class Driver(Generic[_T]):
         hub: Hub[_T],
         announce: Callable[[Event], None],
         watcher: Watcher,
-        subscription: Callable[[Any], Raw],
     ) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
-        self.ledger: Ledger[Any] = Ledger()
+        self.pool: Pool[_T] = Pool()
+        self.topics = Topics(self.pool, options.payload)
         self.rotations = self.reconnects = 0
         self._options = options
-        self._preparer: Preparer[_T] = Preparer(
-            dialer, options, self.ledger, subscription, self._adopt
-        )
+        self._preparer: Preparer[_T] = Preparer(dialer, options, self.topics, self._adopt)
         self._redactor = options.redactor
         self._hub = hub
         self._announce = announce
@@ -93,13 +91,11 @@ class Driver(Generic[_T]):
             on_full=lambda: self.feed(s.Full()),
             on_mended=self._rotate_postponed,
         )
-        self._connections: dict[int, Connection[_T]] = {}
         self._dials: dict[int, asyncio.Task[None]] = {}
         self._timers = Timers(self._elapsed)
         self._steps: deque[s.Step] = deque()
         self._handling = False
         self._overlapping_since = 0.0
-        self._ended_counts = (0, 0)
         self._postponed: str | None = None
         self._opened: asyncio.Future[None] | None = None
         self._open_error: Exception | None = None
@@ -138,14 +134,6 @@ class Driver(Generic[_T]):
         """Run a coroutine as a task of this websocket."""
         return self._tasks.spawn(work, name)
 
-    def pause(self, paused: bool) -> None:
-        """Consumers have no room, or have it again."""
-        for connection in list(self._connections.values()):
-            if paused:
-                connection.pause("consumer")
-            else:
-                connection.resume("consumer")
-
     def rotate(self, reason: str) -> None:
         """Ask for a rotation; while a gap is being filled, it begins after that."""
         if self.intake.breaks.filling:
@@ -157,18 +145,6 @@ class Driver(Generic[_T]):
         if self._postponed is not None:
             reason, self._postponed = self._postponed, None
             self.feed(s.Signal(reason))
-
-    def connections(self, epochs: list[int]) -> list[Connection[_T]]:
-        """The connections of these epochs that still live."""
-        return [self._connections[epoch] for epoch in epochs if epoch in self._connections]
-
-    def counts(self) -> tuple[int, int]:
-        """Messages and payload bytes received so far."""
-        messages, payload = self._ended_counts
-        for connection in self._connections.values():
-            messages += connection.messages
-            payload += connection.bytes
-        return messages, payload
 
     # The machine
 
@@ -196,13 +172,13 @@ class Driver(Generic[_T]):
             case s.Dial(epoch):
                 self._dials[epoch] = self._tasks.spawn(self._connect(epoch), f"dial {epoch}")
             case s.GoLive(epoch, after):
-                self._go_live(self._connections[epoch], after)
+                self._go_live(self.pool[epoch], after)
             case s.Hold(epoch):
                 self._overlapping_since = self._now()
                 if self._options.sends_move_at_ready:
-                    self._send_on(self._connections[epoch])
+                    self._send_on(self.pool[epoch])
             case s.Drain(old, new):
-                self._drain(self._connections[old], self._connections[new])
+                self._drain(self.pool[old], self.pool[new])
             case s.Splice():
                 self._splice(effect)
             case s.Forget(epoch):
@@ -226,7 +202,7 @@ class Driver(Generic[_T]):
     def _predecessor_is_quiet(self, seconds: float) -> bool:
         """Whether the successor holds something while the predecessor brings nothing."""
         assert self.machine.live is not None
-        old = self._connections[self.machine.live]
+        old = self.pool[self.machine.live]
         return bool(self.intake.handover.held) and self._now() - old.last_message >= seconds
 
     # Connecting
@@ -237,15 +213,17 @@ class Driver(Generic[_T]):
         except asyncio.CancelledError:
             self._abandon(epoch)
             raise
-        except Exception as error:
+        except ConnectError as error:
             self._abandon(epoch)
-            self.feed(self._failure(epoch, error))
+            retryable = self._may_retry(error, default=error.retryable)
+            clean = self._redactor.exception(error)
+            self.feed(s.Failed(epoch, clean, retryable, error.retry_after))
         else:
             del self._dials[epoch]
             self.feed(s.Ready(epoch))
 
     def _adopt(self, epoch: int, link: Link) -> Connection[_T]:
-        connection = self._connections[epoch] = Connection(
+        connection: Connection[_T] = Connection(
             epoch,
             link,
             self._options,
@@ -254,6 +232,7 @@ class Driver(Generic[_T]):
             on_unparsed=lambda raw, error: self._announce(ParseFailed(raw, error)),
             on_lost=self._lost,
         )
+        self.pool.add(connection)
         if self._hub.gate.is_shut:
             connection.pause("consumer")
         link.start(connection)
@@ -262,19 +241,11 @@ class Driver(Generic[_T]):
     def _abandon(self, epoch: int) -> None:
         """Give up a connection that did not get ready."""
         self._dials.pop(epoch, None)
-        connection = self._connections.pop(epoch, None)
+        connection = self.pool.remove(epoch)
         if connection is not None:
             self._part(connection)
             self.intake.handover.discard()
             connection.abort()
-
-    def _failure(self, epoch: int, error: Exception) -> s.Failed:
-        if not isinstance(error, ConnectError):
-            text = f"could not connect: {str(error) or type(error).__name__}"
-            error = ConnectError(text, cause=error)
-        retryable = self._may_retry(error, default=error.retryable)
-        clean = self._redactor.exception(error)
-        return s.Failed(epoch, clean, retryable, error.retry_after)
 
     def _may_retry(self, error: RxwsError, *, default: bool) -> bool:
         if self._options.retry is None:
@@ -290,7 +261,7 @@ class Driver(Generic[_T]):
     def _lost(self, connection: Connection[_T]) -> None:
         epoch, loss = connection.epoch, connection.loss
         assert loss is not None
-        if epoch in self._dials or self._connections.pop(epoch, None) is None:
+        if epoch in self._dials or self.pool.remove(epoch) is None:
             return  # a dial finds out by itself; what was forgotten concerns nobody
         retryable = self._may_retry(loss, default=True)
         self._redactor.exception(loss)
@@ -302,12 +273,10 @@ class Driver(Generic[_T]):
     def _part(self, connection: Connection[_T]) -> None:
         """Nothing more goes out on a connection, or is expected of it."""
         epoch = connection.epoch
-        self.ledger.closed(epoch)
+        self.topics.ledger.closed(epoch)
         self.intake.replies.lost(epoch, connection.code, connection.reason)
         self.sender.detach(connection)
         self._watcher.on_gone(epoch)
-        messages, payload = self._ended_counts
-        self._ended_counts = (messages + connection.messages, payload + connection.bytes)
 
     # Taking over
 
@@ -326,12 +295,12 @@ class Driver(Generic[_T]):
 
     def _drain(self, old: Connection[_T], new: Connection[_T]) -> None:
         self._send_on(new)
-        self.ledger.closed(old.epoch)
+        self.topics.ledger.closed(old.epoch)
         self._tasks.spawn(old.close(discard=False), f"drain {old.epoch}")
 
     def _splice(self, effect: s.Splice) -> None:
         now = self._now()
-        new = self._connections.get(effect.new)  # it may be lost by now
+        new = self.pool.get(effect.new)  # it may be lost by now
         if new is not None:
             self._send_on(new)
         self.rotations += 1
@@ -355,12 +324,12 @@ class Driver(Generic[_T]):
         dial = self._dials.pop(epoch, None)
         if dial is not None:
             dial.cancel()
-        connection = self._connections.pop(epoch, None)
+        connection = self.pool.remove(epoch)
         if connection is not None:
             self._part(connection)
             connection.abort()
-        if self.machine.phase is Phase.OPEN and self.machine.live in self._connections:
-            live = self._connections[self.machine.live]
+        live = self.pool.get(self.machine.live)
+        if self.machine.phase is Phase.OPEN and live is not None:
             if not self.intake.breaks.filling and epoch > live.epoch:
                 self.intake.handover.discard()
             if self.sender.outlet is None:
@@ -396,10 +365,9 @@ class Driver(Generic[_T]):
         for dial in self._dials.values():
             if dial not in self._exit_callers:
                 dial.cancel()
-        connections = list(self._connections.values())
         closes = [
             self._tasks.spawn(connection.close(discard=True), f"close {connection.epoch}")
-            for connection in connections
+            for connection in self.pool
         ]
         if closes:
             await asyncio.wait(closes, timeout=timeout)
@@ -408,8 +376,8 @@ class Driver(Generic[_T]):
         self.feed(s.Ended())
 
     def _abort_all(self) -> None:
-        for connection in list(self._connections.values()):
-            self._connections.pop(connection.epoch, None)
+        for connection in self.pool:
+            self.pool.remove(connection.epoch)
             self._part(connection)
             connection.abort()
 

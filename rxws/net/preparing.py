@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from ..core.errors import ConnectError
-from ..core.ledger import Ledger
 from .connection import Connection, Opening
 from .dialer import Dialer
 from .options import Options
-from .transport import Link, Raw
+from .topics import Topics
+from .transport import Link
 
 __all__ = ["Preparer"]
 
@@ -25,8 +25,7 @@ class Preparer(Generic[_T]):
     Args:
         dialer: opens links.
         options: of the websocket.
-        ledger: knows the topics that a new connection has to be subscribed to.
-        subscription: makes the payload that subscribes to a topic.
+        topics: what a new connection has to be subscribed to.
         adopt: makes a connection of an open link, and owns it from then on.
     """
 
@@ -34,23 +33,30 @@ class Preparer(Generic[_T]):
         self,
         dialer: Dialer,
         options: Options,
-        ledger: Ledger[Any],
-        subscription: Callable[[Any], Raw],
+        topics: Topics,
         adopt: Callable[[int, Link], Connection[_T]],
     ) -> None:
         self._dialer = dialer
         self._options = options
-        self._ledger = ledger
-        self._subscription = subscription
+        self._topics = topics
         self._adopt = adopt
 
     async def prepare(self, epoch: int) -> Connection[_T]:
         """The connection ``epoch``, ready.
 
         Raises:
-            ConnectError, ConnectionLost: it could not be opened, or ended meanwhile.
-            Exception: what ``on_open`` or ``serialize`` raised.
+            ConnectError: it could not be opened, or ended meanwhile, or a function of the user
+                raised.
         """
+        try:
+            return await self._prepare(epoch)
+        except ConnectError:
+            raise
+        except Exception as error:
+            text = f"could not connect: {str(error) or type(error).__name__}"
+            raise ConnectError(text, cause=error) from error
+
+    async def _prepare(self, epoch: int) -> Connection[_T]:
         options = self._options
         async with _bounded(options.open_timeout, "open_timeout", "source and handshake"):
             link = await self._dialer.open()
@@ -59,7 +65,7 @@ class Preparer(Generic[_T]):
             await self._greet(connection)
         if connection.loss is not None:
             raise connection.loss
-        self._ledger.opened(epoch)
+        self._topics.ledger.opened(epoch)
         return connection
 
     async def _greet(self, connection: Connection[_T]) -> None:
@@ -69,8 +75,8 @@ class Preparer(Generic[_T]):
         connection.end_opening()
         for message in options.subscribe:
             await connection.link.send(options.payload(message))
-        while (topic := self._ledger.missing(connection.epoch)) is not None:
-            await connection.link.send(self._subscription(topic))
+        while (topic := self._topics.ledger.missing(connection.epoch)) is not None:
+            await connection.link.send(self._topics.subscription(topic))
 
 
 @asynccontextmanager

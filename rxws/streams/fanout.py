@@ -128,7 +128,8 @@ class Fanout(Generic[_T]):
         self.register()
 
     def _refused(self) -> None:
-        self.hub.count_drop(self, 1)
+        assert self.mailbox is not None
+        self.hub.count_drop(self, self.mailbox.buffer.dropped)
         with self.hub.lock:
             self.unregister_if_idle()
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
+
+from .threads import on_loop, running_loop
 
 __all__ = ["Gate"]
 
@@ -14,12 +17,17 @@ class Gate:
     """Shut while at least one buffer with ``Overflow.BLOCK`` is full.
 
     Args:
-        on_change: called with whether it is shut now, on each change.
+        on_change: called with whether it is shut now, on each change, on the event loop.
+
+    Attributes:
+        loop: on which it was shut; ``None`` before.
     """
 
     def __init__(self, on_change: Callable[[bool], None]) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._on_change = on_change
         self._holders: set[int] = set()
+        self._outer: Gate | None = None
 
     @property
     def is_shut(self) -> bool:
@@ -31,10 +39,15 @@ class Gate:
         was_shut = self.is_shut
         self._holders.add(id(holder))
         if not was_shut:
+            self.loop = running_loop()
             self._on_change(True)
 
     def open(self, holder: object) -> None:
-        """``holder`` has room again, or is gone. Idempotent."""
+        """``holder`` has room again, or is gone. Idempotent; may be called from any thread."""
+        if id(holder) in self._holders:
+            on_loop(self.loop, lambda: self._open(holder))
+
+    def _open(self, holder: object) -> None:
         was_shut = self.is_shut
         self._holders.discard(id(holder))
         if was_shut and not self.is_shut:
@@ -42,10 +55,11 @@ class Gate:
 
     def __enter__(self) -> None:
         """What is emitted until ``__exit__`` comes from the source behind this gate."""
+        self._outer = Gate.of_this_emission()
         _emitting.gate = self
 
     def __exit__(self, *_: object) -> None:
-        _emitting.gate = None
+        _emitting.gate, self._outer = self._outer, None
 
     @staticmethod
     def of_this_emission() -> Gate | None:

@@ -45,6 +45,7 @@ class _Worker(Generic[_T]):
         self._on_overflow = on_overflow
         self._task: asyncio.Task[None] | None = None
         self._registration: Registration[Consumer[_T]] | None = None
+        self._over = False
 
     def start(self) -> None:
         self._registration = self._hub.add(None, self)
@@ -54,6 +55,8 @@ class _Worker(Generic[_T]):
         return len(self._buffer.items)
 
     def on_message(self, message: _T) -> None:
+        if self._over:  # in the midst of the delivery of this message
+            return
         match self._buffer.put(message):
             case Put.FULL:
                 self._hub.gate.shut(self)
@@ -98,6 +101,7 @@ class _Worker(Generic[_T]):
         """What waits is still handled, as long as the exit allows."""
 
     def _unregister(self) -> None:
+        self._over = True
         if self._registration is not None:
             self._hub.remove(self._registration)
             self._hub.forget_drops(self)
@@ -114,12 +118,23 @@ class _Function(Generic[_T]):
 
     backlog = 0
 
-    def __init__(self, handler: Callable[[_T], Any]) -> None:
+    def __init__(self, hub: Hub[_T], handler: Callable[[_T], Any]) -> None:
         self.face = handler
         self.on_message = handler  # no call in between on the path of a message
+        self._hub = hub
+        self._registration = hub.add(None, self)
+
+    def dispose(self) -> None:
+        """It is not called any more, not even with the message being delivered."""
+        self.on_message = _ignore
+        self._hub.remove(self._registration)
 
     def on_end(self, error: Exception | None) -> None:
         """A function learns nothing of the end; the events tell."""
+
+
+def _ignore(_: Any) -> None:
+    pass
 
 
 class Handlers(Generic[_T]):
@@ -154,8 +169,7 @@ class Handlers(Generic[_T]):
             worker.start()
             end = worker.dispose
         else:
-            registration = self._hub.add(None, _Function(handler))
-            end = functools.partial(self._hub.remove, registration)
+            end = _Function(self._hub, handler).dispose
         entry = (handler, end)
         self._added.append(entry)
 

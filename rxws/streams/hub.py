@@ -16,6 +16,7 @@ from ..core.router import Registration, Router
 from .gate import Gate
 from .isolation import FAULTS
 from .tasks import Tasks
+from .threads import on_loop, running_loop, soon
 
 __all__ = ["Consumer", "Hub", "ObserverConsumer"]
 
@@ -70,7 +71,7 @@ class Hub(Generic[_T]):
         self._router: Router[Consumer[_T]] = Router(self._filter_failed)
         self._gap_consumers: dict[int, Consumer[Any]] = {}
         self._abandoned: deque[Callable[[], None]] = deque()
-        self._pending: deque[tuple[bool, Any]] = deque()
+        self._pending: deque[tuple[Callable[[Any], None], Any]] = deque()
         self._emitting = False
         self._ended = False
         self._error: Exception | None = None
@@ -105,6 +106,8 @@ class Hub(Generic[_T]):
     def abandon(self, release: Callable[[], None]) -> None:
         """Call ``release`` soon. For finalizers, which may run in the midst of anything."""
         self._abandoned.append(release)
+        if self.gate.is_shut:  # no message comes before somebody makes room: perhaps this one
+            soon(self.gate.loop, self._release_abandoned)
 
     def __len__(self) -> int:
         self._release_abandoned()
@@ -124,28 +127,25 @@ class Hub(Generic[_T]):
 
     def emit(self, message: _T) -> None:
         """Deliver a message. From inside a consumer: after the one being delivered."""
+        self._emit(self._deliver, message)
+
+    def emit_gap(self, gap: Gap) -> None:
+        """Deliver a gap to the consumers that want them, at its place among the messages."""
+        self._emit(self._deliver_gap, gap)
+
+    def _emit(self, deliver: Callable[[Any], None], item: Any) -> None:
         if self._emitting:
-            self._pending.append((False, message))
+            self._pending.append((deliver, item))
             return
         self._emitting = True
         try:
             with self.gate:
-                self._deliver(message)
+                deliver(item)
                 while self._pending:
-                    is_gap, item = self._pending.popleft()
-                    if is_gap:
-                        self._deliver_gap(item)
-                    else:
-                        self._deliver(item)
+                    deliver, item = self._pending.popleft()
+                    deliver(item)
         finally:
             self._emitting = False
-
-    def emit_gap(self, gap: Gap) -> None:
-        """Deliver a gap to the consumers that want them, at its place among the messages."""
-        if self._emitting:
-            self._pending.append((True, gap))
-        else:
-            self._deliver_gap(gap)
 
     def _deliver(self, message: _T) -> None:
         if self._abandoned:
@@ -189,10 +189,7 @@ class Hub(Generic[_T]):
 
     def report(self, face: Any, error: BaseException) -> None:
         """A consumer failed: say so to the event loop's exception handler and to ``events``."""
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            loop = None
+        loop = running_loop()
         if loop is not None:
             loop.call_exception_handler(
                 {"message": f"rxws: {_name(face)} raised", "exception": error, "consumer": face}
@@ -212,10 +209,10 @@ class Hub(Generic[_T]):
         announcement.drop(dropped)
 
     def forget_drops(self, consumer: Consumer[Any]) -> None:
-        """The consumer is gone: announce what was not yet, and no more."""
+        """The consumer is gone: announce what was not yet, and no more. From any thread."""
         announcement = self._announcements.pop(id(consumer), None)
         if announcement is not None:
-            announcement.flush()
+            on_loop(announcement.loop, announcement.flush)
 
 
 class _Announcement:
@@ -226,20 +223,20 @@ class _Announcement:
         self._consumer = consumer
         self._dropped = 0
         self._announced = 0
+        self.loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
 
     def drop(self, dropped: int) -> None:
         self._dropped = dropped
         if self._timer is None:
             self._announce()
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(_ANNOUNCE_EVERY, self._elapsed)
+            self._timer = self.loop.call_later(_ANNOUNCE_EVERY, self._elapsed)
 
     def _elapsed(self) -> None:
         self._timer = None
         if self._dropped > self._announced:
             self._announce()
-            self._timer = asyncio.get_running_loop().call_later(_ANNOUNCE_EVERY, self._elapsed)
+            self._timer = self.loop.call_later(_ANNOUNCE_EVERY, self._elapsed)
 
     def _announce(self) -> None:
         self._announced = self._dropped

@@ -90,10 +90,17 @@ class Mailbox(Generic[_T]):
 
     def rebind(self, buffer: Buffer[_T]) -> None:
         """Go on with another buffer; what waits moves there, and the reader notices nothing."""
-        waiting, self.buffer = self.buffer.items, buffer
+        waiting = self.buffer.items
+        buffer.dropped = self.buffer.dropped
+        self.buffer = buffer
         self._open_gate()
-        for item in waiting:
-            self.put(item)
+        if not self._ended and buffer.overflow in (Overflow.DROP_OLDEST, Overflow.LATEST):
+            for item in waiting:
+                self.put(item)
+            return
+        buffer.items.extend(waiting)  # all of it: the bound is for what comes from now on
+        if not self._ended and buffer.overflow is Overflow.BLOCK and not buffer.has_room:
+            self._no_room(Put.FULL)
 
     @property
     def is_spent(self) -> bool:
@@ -186,11 +193,9 @@ class AsyncIteration(Generic[_T]):
     async def __anext__(self) -> _T:
         try:
             return await self._mailbox.get()
-        except asyncio.CancelledError:
-            raise
-        except BaseException:
-            self._dispose()
-            raise
+        finally:
+            if self._mailbox.is_spent:
+                self._dispose()
 
     async def aclose(self) -> None:
         """Unsubscribe and throw away what is held. Idempotent; wakes a waiting reader."""

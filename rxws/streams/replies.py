@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable
+from typing import Generic, TypeVar
 
 from ..core.errors import ClosedError, ConnectionLost, Delivery
 from ..core.filters import Filters
@@ -17,24 +18,32 @@ _T = TypeVar("_T")
 class Pending(Generic[_T]):
     """One request: the future of its reply, and the connection that it was sent on."""
 
-    def __init__(self, future: asyncio.Future[_T]) -> None:
+    def __init__(self, filters: Filters, future: asyncio.Future[_T]) -> None:
+        self.filters = filters
         self.future = future
         self.epoch: int | None = None
         self.registration: Registration[Pending[_T]] | None = None
 
 
 class Replies(Generic[_T]):
-    """Finds the request that a message answers: by an index, however many are in flight."""
+    """Finds the request that a message answers: by an index, however many are in flight.
 
-    def __init__(self) -> None:
-        self._router: Router[Pending[_T]] = Router(self._filter_failed)
+    Args:
+        on_fault: told of filters of which something raised, which therefore did not match, and
+            of the exception: once for each request.
+    """
+
+    def __init__(self, on_fault: Callable[[Filters, Exception], None] | None = None) -> None:
+        self._router: Router[Pending[_T]] = Router(
+            None if on_fault is None else lambda pending, error: on_fault(pending.filters, error)
+        )
 
     def __len__(self) -> int:
         return len(self._router)
 
     def expect(self, filters: Filters) -> Pending[_T]:
         """From now on, the first message that passes ``filters`` is the reply."""
-        pending = Pending[_T](asyncio.get_running_loop().create_future())
+        pending = Pending[_T](filters, asyncio.get_running_loop().create_future())
         pending.registration = self._router.add(filters, pending)
         return pending
 
@@ -75,6 +84,4 @@ class Replies(Generic[_T]):
         self.forget(pending)
         if not pending.future.done():
             pending.future.set_exception(error)
-
-    def _filter_failed(self, pending: Pending[Any], error: Exception) -> None:
-        self._fail(pending, error)
+            pending.future.exception()  # its request may still be sending, and never look at it

@@ -53,7 +53,10 @@ class Stream(Observable[_T_co]):
     def buffered(
         self, *, capacity: int | None = DEFAULT_CAPACITY, overflow: Overflow = Overflow.ERROR
     ) -> Self:
-        """Set the bound of the iteration, and what happens at it; what waits already is kept.
+        """Set the bound of the iteration, and what happens at it.
+
+        What waits already is kept, of more than ``DROP_OLDEST`` and ``LATEST`` have room for the
+        newest.
 
         Args:
             capacity: items that wait at most; ``None`` for any number.

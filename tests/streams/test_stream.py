@@ -13,7 +13,7 @@ import reactivex
 from reactivex import operators as ops
 
 import rxws
-from tests.virtual import COMPLETED, Log, connected, drained, fatal, turns, virtual
+from tests.virtual import COMPLETED, Log, Peer, connected, drained, fatal, turns, virtual
 
 # -- two faces -----------------------------------------------------------------------------------
 
@@ -42,11 +42,8 @@ async def test_collects_from_its_creation() -> None:
 @virtual
 async def test_collects_before_the_websocket_is_entered() -> None:
     """A stream made before the first connection misses nothing of it."""
-    peer_options: dict[str, Any] = {}
-    from tests.virtual import Peer  # noqa: PLC0415
-
     peer = Peer()
-    ws = rxws.connect("ws://fake", transport=peer, **peer_options)
+    ws = rxws.connect("ws://fake", transport=peer)
     stream = ws.stream_filter()
     async with ws:
         peer.deliver(1, 2)
