@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable
 from typing import Any, Unpack
@@ -17,16 +18,18 @@ from reactivex.disposable import Disposable
 
 from .core.backoff import Delays
 from .core.errors import ClosedError, Delivery
-from .core.events import Closed, Connected, Event, SignalFailed
+from .core.events import Closed, Connected, Event, SignalFailed, State
 from .core.filters import Filters
 from .net.transport import Raw
 from .options import ConnectOptions, resolve
-from .rotation import any_of
+from .rotation import any_of, signal_of
 from .streams.copying import copied
 from .streams.stream import Stream
 from .websocket import ReactiveWebSocket
 
 __all__ = ["AsyncWebsocketStreamInterface"]
+
+_log = logging.getLogger("rxws")
 
 
 class AsyncWebsocketStreamInterface(metaclass=ABCMeta):
@@ -65,9 +68,10 @@ class AsyncWebsocketStreamInterface(metaclass=ABCMeta):
         self._rxws_socket: ReactiveWebSocket[Any] = ReactiveWebSocket(
             self._rxws_source, checked, self._rxws_signal, copied
         )
-        self._rxws_rotate_on = self._rxws_socket._signal_of(rotate_on)
+        self._rxws_rotate_on = signal_of(rotate_on, self._rxws_socket)
         self._rxws_stable = checked.backoff.stable
         self._rxws_delays = Delays(checked.backoff, checked.random)
+        self._rxws_runs: set[asyncio.Task[None]] = set()
         self._rxws_exiting: set[asyncio.Task[Any] | None] = set()
         self._rxws_entering: set[asyncio.Future[None]] = set()
         self._rxws_closed: Closed | None = None
@@ -186,6 +190,8 @@ class AsyncWebsocketStreamInterface(metaclass=ABCMeta):
         self._rxws_starting.cancel()
         caller = asyncio.current_task()
         self._rxws_exiting.add(caller)
+        for run in list(self._rxws_runs):  # before its streams end
+            self._rxws_stop(run)
         try:
             await self._rxws_socket.exit()
         finally:
@@ -208,7 +214,10 @@ class AsyncWebsocketStreamInterface(metaclass=ABCMeta):
         return any_of(signals, self._rxws_signal_failed)
 
     def _rxws_signal_failed(self, error: BaseException) -> None:
-        self._rxws_socket._hub.announce(SignalFailed(error))
+        if self._rxws_socket.state is State.CLOSED:
+            _log.debug("_when2create_new_ws failed at the end: %s", type(error).__name__)
+        else:
+            self._rxws_socket._hub.announce(SignalFailed(error))
 
     def _rxws_done(self) -> Observable[None]:
         """Emit when it is time to replace the connection that is being subscribed for."""
@@ -216,33 +225,37 @@ class AsyncWebsocketStreamInterface(metaclass=ABCMeta):
         def subscribe(
             observer: abc.ObserverBase[None], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
-            task = self._rxws_socket._driver.spawn(self._rxws_watch(), "_when2create_new_ws")
+            run = self._rxws_socket._driver.spawn(self._rxws_run(), "_when2create_new_ws")
 
-            def done(task: asyncio.Task[None]) -> None:
-                if not task.cancelled() and task.exception() is None:
+            def done(run: asyncio.Task[None]) -> None:
+                self._rxws_runs.discard(run)
+                if not run.cancelled() and run.exception() is None:
                     observer.on_next(None)
 
-            def dispose() -> None:
-                if task not in self._rxws_exiting:  # it ends the connection itself, and may go on
-                    task.cancel()
-
-            task.add_done_callback(done)
-            return Disposable(dispose)
+            self._rxws_runs.add(run)
+            run.add_done_callback(done)
+            return Disposable(lambda: self._rxws_stop(run))
 
         return Observable(subscribe)
 
-    async def _rxws_watch(self) -> None:
-        loop = asyncio.get_running_loop()
+    def _rxws_stop(self, run: asyncio.Task[None]) -> None:
+        if run not in self._rxws_exiting:  # one that calls exit itself may go on after that
+            run.cancel()
+
+    async def _rxws_run(self) -> None:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
         began = loop.time()
         try:
             await self._when2create_new_ws()
         except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+            if task.cancelling():
                 raise
             self._rxws_signal_failed(error)  # its own, of something that it awaited
         except Exception as error:
             self._rxws_signal_failed(error)
+        if task.cancelling() or self._rxws_socket.state is State.CLOSED:
+            return
         if loop.time() - began >= self._rxws_stable:
             self._rxws_delays.restart()
         else:

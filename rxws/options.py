@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Callable, Hashable, Iterable
 from typing import Any, TypedDict
 
 from reactivex import Observable
 
 from .core.backoff import Backoff
+from .core.events import Gap
 from .core.handover import MakeBeforeBreak
 from .core.liveness import Heartbeat
 from .core.redact import Redactor
+from .net.connection import Opening
 from .net.options import Options
 from .net.transport import Transport
 from .net.websockets_transport import WebsocketsTransport, known_options
@@ -27,9 +29,9 @@ class ConnectOptions(TypedDict, total=False):
     rotate_on: Observable[Any] | Callable[[Any], Observable[Any]] | None
     handover: MakeBeforeBreak
     backoff: Backoff
-    on_open: Callable[[Any], Any] | None
+    on_open: Callable[[Opening], Awaitable[Any]] | None
     subscribe: Iterable[Any]
-    resync: Callable[[Any], Any] | None
+    resync: Callable[[Gap], Awaitable[Iterable[Any] | AsyncIterable[Any]]] | None
     key: Callable[[Any], Hashable] | None
     sequence: Callable[[Any], int | None] | None
     partition: Callable[[Any], Hashable] | None

@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable
 
+from .core.errors import ClosedError
 from .core.events import Event, SignalFailed
 
-__all__ = ["Rotations", "any_of"]
+__all__ = ["Rotations", "any_of", "signal_of"]
+
+_W = TypeVar("_W")
+
+
+def signal_of(
+    rotate_on: Observable[Any] | Callable[[_W], Observable[Any]] | None, ws: _W
+) -> Callable[[], Observable[Any]] | None:
+    """What gives the signal for a new connection of ``ws``; ``None`` when there is none.
+
+    Raises:
+        TypeError: ``rotate_on`` is neither an Observable nor a function.
+    """
+    if rotate_on is None:
+        return None
+    if isinstance(rotate_on, Observable):
+        return lambda: rotate_on
+    if not callable(rotate_on):
+        raise TypeError(
+            f"rotate_on={rotate_on!r}: an Observable is needed, or a function of the "
+            "websocket that returns one; for a period use rxws.every(seconds)"
+        )
+    return lambda: rotate_on(ws)
 
 
 def any_of(
@@ -78,9 +102,13 @@ class Rotations:
     def _signalled(self, epoch: int) -> None:
         self._end(epoch)
         if epoch == self._live:
-            self._rotate("signal")
+            self._ask()
         else:
             self._early.add(epoch)  # its rotation begins when it is live
+
+    def _ask(self) -> None:
+        with contextlib.suppress(ClosedError):  # a signal of the end, that of a stream say
+            self._rotate("signal")
 
     def _failed(self, error: Exception) -> None:
         self._announce(SignalFailed(error))
@@ -90,7 +118,7 @@ class Rotations:
         self._live = epoch
         if epoch in self._early:
             self._early.discard(epoch)
-            self._rotate("signal")
+            self._ask()
 
     def on_gone(self, epoch: int) -> None:
         """A connection has ended: its signal says nothing more."""

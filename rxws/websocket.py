@@ -22,7 +22,7 @@ from .net.announcer import Announcer
 from .net.dialer import Dialer
 from .net.driver import Driver
 from .net.options import Options, Source
-from .rotation import Rotations
+from .rotation import Rotations, signal_of
 from .streams.events import EventSource
 from .streams.handlers import Handlers
 from .streams.hub import Hub, ObserverConsumer
@@ -68,24 +68,9 @@ class ReactiveWebSocket(Observable[_T], abc.ObserverBase[Any]):
             options,
             self._hub,
             announce,
-            Rotations(self._signal_of(rotate_on), self.rotate, announce),
+            Rotations(signal_of(rotate_on, self), self.rotate, announce),
         )
         self._completed = False
-
-    def _signal_of(
-        self,
-        rotate_on: Observable[Any] | Callable[[ReactiveWebSocket[_T]], Observable[Any]] | None,
-    ) -> Callable[[], Observable[Any]] | None:
-        if rotate_on is None:
-            return None
-        if isinstance(rotate_on, abc.ObservableBase):
-            return lambda: rotate_on
-        if not callable(rotate_on):
-            raise TypeError(
-                f"rotate_on={rotate_on!r}: an Observable is needed, or a function of the "
-                "websocket that returns one; for a period use rxws.every(seconds)"
-            )
-        return lambda: rotate_on(self)
 
     def __repr__(self) -> str:
         return f"<ReactiveWebSocket {self._shown} {self.state.value}>"

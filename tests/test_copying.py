@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import datetime
+import datetime as dt
 import json
 from collections import OrderedDict
 from decimal import Decimal
@@ -45,7 +45,7 @@ def test_plain_messages(message: Any) -> None:
     "message",
     [
         ([1, [2]], {"a": (3, [4])}),
-        {"at": datetime.datetime(2026, 7, 1, tzinfo=datetime.UTC), "price": Decimal("0.10")},
+        {"at": dt.datetime(2026, 7, 1, tzinfo=dt.UTC), "price": Decimal("0.10")},
         {"set": {1, 2}, "bytes": b"\x00", "buffer": bytearray(b"\x01")},
         OrderedDict(a=[1], b=OrderedDict(c=[2])),
         {1: [1], (2, 3): [2], None: []},

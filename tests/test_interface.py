@@ -87,13 +87,13 @@ async def test_abstract_methods() -> None:
     class Half(rxws.AsyncWebsocketStreamInterface):
         async def _create_ws(self) -> Any: ...
 
-    with pytest.raises(TypeError, match="_parse_raw_data.*_when2create_new_ws"):
+    with pytest.raises(TypeError, match=r"_parse_raw_data.*_when2create_new_ws"):
         Half()  # type: ignore[abstract]
 
 
 @pytest.mark.parametrize("eager", [False, True])
 @virtual
-async def test_attributes_set_after_the_constructor(eager: bool) -> None:
+async def test_attributes_set_after_the_constructor(*, eager: bool) -> None:
     """``_create_ws`` waits for the subclass's constructor, even where tasks start eagerly."""
     if eager:
         if sys.version_info < (3, 12):
@@ -295,7 +295,7 @@ async def test_handlers_are_a_set() -> None:
 
 @virtual
 async def test_handler_that_overflowed_can_be_added_again() -> None:
-    """A coroutine handler that was unsubscribed for its backlog is not taken for one still there."""
+    """A coroutine handler unsubscribed for its backlog is not taken for one still there."""
     may_go = asyncio.Event()
     handled: list[Any] = []
 
@@ -407,7 +407,7 @@ async def test_reconnects_after_a_close(code: int) -> None:
 
 
 @pytest.mark.parametrize("itself", [True, False], ids=["opens it itself", "returns a URL"])
-async def test_refused_for_good(itself: bool, caplog: pytest.LogCaptureFixture) -> None:
+async def test_refused_for_good(*, itself: bool, caplog: pytest.LogCaptureFixture) -> None:
     """A 401 reaches every iterator as the error that it is, and the log."""
 
     class Refused(RealFeed):
@@ -450,11 +450,13 @@ class Watching(Feed):
     def __init__(self, **options: Any) -> None:
         self.runs: list[asyncio.Future[Any]] = []
         self.notes: list[str] = []
+        self.begun = asyncio.Event()
         super().__init__(**options)
 
     async def _when2create_new_ws(self) -> Any:
         run = asyncio.get_running_loop().create_future()
         self.runs.append(run)
+        self.begun.set()
         number = len(self.runs)
         self.notes.append(f"{number} begins on {self.present_ws.number}")
         try:
@@ -468,7 +470,8 @@ class Watching(Feed):
     async def running(self, number: int) -> asyncio.Future[Any]:
         """Wait for the ``number``-th run."""
         while len(self.runs) < number:
-            await asyncio.sleep(0.01)
+            self.begun.clear()
+            await self.begun.wait()
         return self.runs[number - 1]
 
 
@@ -659,7 +662,7 @@ class Recipe(Feed):
 @virtual
 async def test_rotation_every_so_many_hours_or_on_a_message() -> None:
     """A connection is replaced after 20 hours or on the message, whichever comes first."""
-    feed = Recipe()
+    feed = Recipe(heartbeat=None)
     await asyncio.sleep(19 * 3600)
     assert len(feed.peer.dials) == 1
     await asyncio.sleep(2 * 3600)
@@ -674,6 +677,7 @@ async def test_rotation_every_so_many_hours_or_on_a_message() -> None:
     assert len(feed.peer.dials) == 4
     assert feed.rxws_socket.stats().streams == 1
     await feed.exit()
+    assert feed.happened(rxws.SignalFailed) == []
 
 
 async def test_run_that_subscribes_and_answers_pings() -> None:
@@ -889,6 +893,25 @@ async def test_exit_from_the_run() -> None:
     assert feed.peer.open_links == []
     assert len(feed.peer.dials) == 1
     await feed.exit()
+
+
+@pytest.mark.parametrize("stable", [0.0, 1000.0])
+@virtual
+async def test_run_that_ends_with_its_streams(stable: float) -> None:
+    """A run that the end of its streams ends, when the socket beneath exits, asks for nothing."""
+
+    class Reading(Feed):
+        async def _when2create_new_ws(self) -> Any:
+            await anext(self.stream_filter())
+
+    feed = Reading(backoff=rxws.Backoff(stable=stable))
+    feed.peer.answer_close = False
+    await feed.wait_enter_handing_ws()
+    await asyncio.sleep(100)
+    await feed.rxws_socket.exit()
+    assert feed.happened(rxws.SignalFailed) == []
+    assert isinstance(feed.events[-1], rxws.Closed)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 @virtual

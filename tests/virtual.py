@@ -45,8 +45,7 @@ class Peer(FakeTransport):
         """Let the connection break and the next dial end everything; returns after that."""
         self.refuse(error or fatal())
         self.last.lose()
-        while ws.state is not rxws.State.CLOSED:
-            await asyncio.sleep(1)
+        await until(ws, rxws.Closed)
 
 
 class Log:
@@ -80,6 +79,14 @@ async def connected(
     peer = Peer()
     async with rxws.connect("ws://fake", transport=peer, **options) as ws:
         yield ws, peer
+
+
+async def until(ws: rxws.ReactiveWebSocket[Any], kind: type[rxws.Event]) -> None:
+    """Wait for an event; the one that says the current state counts."""
+    async with ws.events.pipe(rxws.to_async_iterator(capacity=None)) as events:
+        async for event in events:
+            if isinstance(event, kind):
+                return
 
 
 async def turns(count: int = 10) -> None:

@@ -11,12 +11,13 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TextIO
 
 from rxws.cli.arguments import parse
-from rxws.cli.demo import demo
+from rxws.cli.demo import run_demo
 from rxws.cli.running import run
-from rxws.cli.watch import WatchOptions, watch
+from rxws.cli.watch import WatchOptions, run_watch
 
 __all__ = ["main"]
 
@@ -30,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    _replace_closed_streams()
     try:
         code = _main(sys.argv[1:] if argv is None else argv)
     except KeyboardInterrupt:  # before there was anything to end, or where signals can't be handled
@@ -48,8 +50,19 @@ def _main(argv: Sequence[str]) -> int:
     # What the library would log is told by the commands, for people.
     logging.getLogger("rxws").addHandler(logging.NullHandler())
     if isinstance(options, WatchOptions):
-        return run(lambda: watch(options))
-    return run(lambda: demo(options))
+        return run(lambda: run_watch(options))
+    return run(lambda: run_demo(options))
+
+
+def _replace_closed_streams() -> None:
+    """Let nobody read what was closed when we were started (``2>&-``).
+
+    Otherwise ``print`` takes standard output for standard error.
+    """
+    if sys.stdout is None:
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 -- for good
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 -- the same
 
 
 def _flushed(stream: TextIO) -> bool:

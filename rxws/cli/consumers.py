@@ -42,6 +42,7 @@ class Consumer:
     def note(self, message: Any) -> None:
         """Remember that the message was given to it."""
         self.numbers.append(message["n"])
+        self.shows = f"number {message['n']}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,7 +200,6 @@ def _handled(ws: rxws.ReactiveWebSocket[Any]) -> Consumer:
 
     async def handle(message: Any) -> None:
         consumer.note(message)
-        consumer.shows = f"number {message['n']}"
 
     ws.add_handler(handle, overflow=rxws.Overflow.BLOCK)
     return consumer

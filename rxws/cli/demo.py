@@ -22,7 +22,7 @@ from rxws.cli.screen import Lines, make_screen
 from rxws.cli.telling import counted, describe
 from rxws.testing import FeedLog, ServerProcess
 
-__all__ = ["DemoOptions", "demo"]
+__all__ = ["DemoOptions", "run_demo"]
 
 _STUCK = 5.0
 """Seconds without any message after which we no longer wait for the last ones."""
@@ -50,10 +50,10 @@ class DemoOptions:
     @property
     def rotates(self) -> bool:
         """Whether there is time for a rotation."""
-        return self.seconds >= self.rotate + self.overlap + 0.5
+        return self.seconds >= self.rotate + self.overlap + 1.0
 
 
-async def demo(options: DemoOptions) -> int:
+async def run_demo(options: DemoOptions) -> int:
     """Show it; returns the exit code."""
     try:
         async with ServerProcess(rate=options.rate) as server:
@@ -175,9 +175,9 @@ class _Demo:
 
     async def _receive_all(self, log: FeedLog) -> None:
         """Wait for what the server has sent, for as long as something comes."""
-        received, last = self._consumers[0].numbers, log.numbers[-1] if log.numbers else 0
+        received, sent = self._consumers[0].numbers, _sent(log)
         count, since, shown = len(received), time.monotonic(), time.monotonic()
-        while not (received and received[-1] >= last):
+        while sent and not (received and received[-1] >= sent[-1]):
             await asyncio.sleep(0.01)
             now = time.monotonic()
             if len(received) > count:
@@ -192,9 +192,7 @@ class _Demo:
 
     async def _sum_up(self, log: FeedLog, stats: rxws.Stats, seconds: float) -> int:
         self._screen.settle()
-        sent = log.connections.get(1, range(0))
-        if sent:  # what came later may have been sent to its successors alone
-            sent = range(sent.start, log.numbers.stop)
+        sent = _sent(log)
         began = time.monotonic()
         for number in expect(self._consumers, sent):
             await asyncio.sleep(0)
@@ -229,3 +227,9 @@ class _Demo:
                     f"  {consumer.name} by {consumer.kind}: {verdict}, "
                     f"not asked for {len(verdict.uncalled_for)}"
                 )
+
+
+def _sent(log: FeedLog) -> range:
+    """The numbers from the first that we were sent to the last that there are."""
+    ours = [numbers for numbers in log.connections.values() if numbers]
+    return range(min(numbers.start for numbers in ours), log.numbers.stop) if ours else range(0)

@@ -16,7 +16,7 @@ from rxws.cli.payload import Payload, has_constants, json_line, raw_line, read_a
 from rxws.cli.telling import describe, statistics
 from rxws.core.redact import Redactor
 
-__all__ = ["WatchOptions", "watch"]
+__all__ = ["WatchOptions", "run_watch"]
 
 _ATTEMPTS = 3
 """To open the first connection: a server may be busy for a moment, a URL may be mistyped."""
@@ -47,7 +47,7 @@ class WatchOptions:
     stats: bool = False
 
 
-async def watch(options: WatchOptions) -> int:
+async def run_watch(options: WatchOptions) -> int:
     """Print messages until there were enough; returns the exit code."""
     return await _Watch(options).run()
 

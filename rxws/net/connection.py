@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections import deque
 from collections.abc import Callable
+from types import CoroutineType
 from typing import Any, Generic, TypeVar
 
 from ..core.errors import ConnectionLost
@@ -63,7 +63,8 @@ class Connection(Generic[_T]):
         self.closing = False
         self.messages = 0
         self.bytes = 0
-        self.opened = self.last_message = asyncio.get_running_loop().time()
+        self._clock = asyncio.get_running_loop().time
+        self.last_message = self._clock()
         self._parse: Callable[[Raw], Any] = options.parse or _as_it_is
         self._parses_async = is_coroutine_function(self._parse)
         self._unparsed: deque[Raw] = deque()
@@ -96,7 +97,7 @@ class Connection(Generic[_T]):
         """Parse one payload and hand the message on."""
         self.messages += 1
         self.bytes += len(raw) if isinstance(raw, bytes) or raw.isascii() else len(raw.encode())
-        self.last_message = asyncio.get_running_loop().time()
+        self.last_message = self._clock()
         if self._parses_async:
             self._unparsed.append(raw)
             if self._parser is None:
@@ -106,7 +107,7 @@ class Connection(Generic[_T]):
             return
         try:
             message = self._parse(raw)
-            if inspect.isawaitable(message):
+            if isinstance(message, CoroutineType):
                 raise TypeError("parse returned an awaitable: declare it with `async def`")
         except FAULTS as error:
             self._on_unparsed(raw, error)

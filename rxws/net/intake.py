@@ -70,7 +70,7 @@ class Intake(Generic[_T]):
             self.replies.offer(message)
         epoch = connection.epoch
         if epoch == self._machine.live and not self.breaks.filling:
-            if self.handover.admit(epoch, message, raw, _now()):
+            if self.handover.admit(epoch, message, raw, connection.last_message):
                 self._hub.emit(message)
         elif epoch in (self._machine.next, self._machine.live):
             self.handover.hold(message, raw)

@@ -32,16 +32,21 @@ class Consumer(Protocol[_T_contra]):
     @property
     def face(self) -> Any:
         """What users know this consumer as: their function, their stream."""
+        ...
 
     @property
     def backlog(self) -> int:
         """Items that wait in it."""
+        ...
 
-    def on_message(self, message: _T_contra) -> None:
+    # By position only, so that a function can be put in its place.
+    def on_message(self, message: _T_contra, /) -> None:
         """Take a message. What it raises is reported, and harms nobody."""
+        ...
 
     def on_end(self, error: Exception | None) -> None:
         """Nothing follows; ``error`` is ``None`` after an exit."""
+        ...
 
 
 class Hub(Generic[_T]):
@@ -176,6 +181,8 @@ class Hub(Generic[_T]):
             self._ended = True
             self._error = error
             consumers = self._router.targets()
+            self._router = Router(self._filter_failed)
+            self._gap_consumers.clear()
         for announcement in list(self._announcements.values()):
             announcement.flush()
         for consumer in consumers:

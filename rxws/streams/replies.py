@@ -84,4 +84,3 @@ class Replies(Generic[_T]):
         self.forget(pending)
         if not pending.future.done():
             pending.future.set_exception(error)
-            pending.future.exception()  # its request may still be sending, and never look at it

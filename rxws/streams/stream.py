@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from reactivex import Observable, abc
 
@@ -95,10 +96,12 @@ class Stream(Observable[_T_co]):
 
     aclose = close
 
-    def pipe(self, *operators: Any) -> Any:
-        """As ``Observable.pipe``; ends the collecting of a stream that was never iterated."""
-        self._observed()
-        return super().pipe(*operators)
+    if not TYPE_CHECKING:  # type checkers see the overloads of Observable.pipe
+
+        def pipe(self, *operators: Callable[[Any], Any]) -> Any:
+            """As ``Observable.pipe``; ends the collecting of a stream that was never iterated."""
+            self._observed()
+            return super().pipe(*operators)
 
     def _subscribe_core(
         self,

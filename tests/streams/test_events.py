@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import rxws
-from tests.virtual import COMPLETED, Log, Peer, connected, fatal, turns, virtual
+from tests.virtual import COMPLETED, Log, Peer, connected, fatal, turns, until, virtual
 
 
 def kinds(log: Log) -> list[str]:
@@ -90,8 +90,7 @@ async def test_a_newcomer_is_told_the_state(stage: str, first: Any) -> None:
         peer.last.lose()
         if stage == "reconnecting":
             peer.hold()
-            while len(peer.dials) < 2:
-                await asyncio.sleep(5)  # less than what the dial may take
+            await until(ws, rxws.Connecting)
     elif stage == "failed":
         await peer.fail(ws)
     elif stage == "exited":
@@ -121,16 +120,18 @@ async def test_the_same_order_for_everybody() -> None:
     async with connected() as (ws, peer):
         first, second = Log(), Log()
 
-        def rotate_at_once(event: rxws.Event) -> None:
+        def cause_more(event: rxws.Event) -> None:
             if event == rxws.Connected(2):
+                peer.last.deliver("{")
                 ws.rotate("again")
 
         ws.events.subscribe(first)
-        ws.events.subscribe(rotate_at_once)
+        ws.events.subscribe(cause_more)
         ws.events.subscribe(second)
         peer.last.lose()
         await asyncio.sleep(100)
         assert kinds(first).count("Rotated") == 1
+        assert kinds(first).index("Connected", 1) < kinds(first).index("ParseFailed")
         assert first.items == second.items
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import threading
 from collections.abc import Coroutine, Generator
@@ -139,7 +140,7 @@ async def test_dropping_it_unsubscribes() -> None:
     source: Subject[int] = Subject()
     iteration = source.pipe(rxws.to_async_iterator())
     source.on_next(1)
-    with pytest.warns(ResourceWarning, match="aclose"):
+    with pytest.warns(ResourceWarning, match="aclose"):  # noqa: PT031 -- dropping takes two
         del iteration
         gc.collect()
     assert source.observers == []
@@ -202,10 +203,8 @@ async def test_cancelled_five_hundred_times_misses_nothing() -> None:
                     peer.deliver(number * 2 + (stream is streams[1]))
                 await turns(number % 2)
                 reader.cancel()
-                try:
+                with contextlib.suppress(asyncio.CancelledError):
                     items.append(await reader)
-                except asyncio.CancelledError:
-                    pass
         await ws.exit()
         expected = [n * 2 + odd for n in range(500) if n % 3 for odd in (0, 1)]
         for stream, items in zip(streams, got, strict=True):
@@ -325,7 +324,7 @@ async def test_errors_at_the_bound(overflow: Overflow) -> None:
     for number in range(10):
         source.on_next(number)
     items = []
-    with pytest.raises(rxws.BufferOverflow) as caught:
+    with pytest.raises(rxws.BufferOverflow) as caught:  # noqa: PT012 -- what came before counts
         async for item in iteration:
             items.append(item)  # noqa: PERF401
     assert items == [0, 1, 2]
@@ -395,7 +394,7 @@ async def test_block_is_undone_by_leaving() -> None:
                 async with iteration:
                     pass
             else:
-                with pytest.warns(ResourceWarning):
+                with pytest.warns(ResourceWarning):  # noqa: PT031 -- dropping takes two
                     del iteration
                     gc.collect()
             await turns()
