@@ -80,15 +80,15 @@ class Rotations:
         self._rotate = rotate
         self._announce = announce
         self._subscriptions: dict[int, abc.DisposableBase] = {}
-        self._heard: set[int] = set()
+        self._newest = 0
         self._live = 0
         self._early: set[int] = set()
 
     def on_outlet(self, epoch: int) -> None:
         """A new connection is in use: listen for its signal."""
-        if self._signal is None or epoch in self._heard:
+        if self._signal is None or epoch <= self._newest:
             return
-        self._heard.add(epoch)
+        self._newest = epoch
         try:
             subscription = self._signal().subscribe(lambda _: self._signalled(epoch), self._failed)
         except Exception as error:  # the user's function, or an Observable that can't start
@@ -122,8 +122,6 @@ class Rotations:
 
     def on_gone(self, epoch: int) -> None:
         """A connection has ended: its signal says nothing more."""
-        # Its number may come again: that of a successor that never took over.
-        self._heard.discard(epoch)
         self._early.discard(epoch)
         self._end(epoch)
 

@@ -28,6 +28,7 @@ from .streams.handlers import Handlers
 from .streams.hub import Hub, ObserverConsumer
 from .streams.multiplex import Multiplex, Topic
 from .streams.stream import Stream
+from .streams.threads import on_loop, running_loop
 
 __all__ = ["ReactiveWebSocket"]
 
@@ -214,8 +215,7 @@ class ReactiveWebSocket(Observable[_T], abc.ObserverBase[Any]):
         """
         self._check_loop()
         raw = self._options.payload(message)
-        delivery, _ = await self._driver.sender.send(raw, Keep() if policy is None else policy)
-        return delivery
+        return await self._driver.sender.send(raw, Keep() if policy is None else policy)
 
     def send_threadsafe(
         self, message: Any, policy: SendPolicy | None = None
@@ -253,7 +253,7 @@ class ReactiveWebSocket(Observable[_T], abc.ObserverBase[Any]):
         bound = asyncio.timeout(timeout)
         try:
             async with bound:
-                _, pending.epoch = await self._driver.sender.send(raw, Keep())
+                await self._driver.sender.send(raw, Keep(), on_sent=pending.sent_on)
                 return await pending.future
         except TimeoutError:
             if bound.expired():
@@ -370,18 +370,16 @@ class ReactiveWebSocket(Observable[_T], abc.ObserverBase[Any]):
         self._driver.pool.pause(paused)
 
     def _event_observer_failed(self, observer: object, error: BaseException) -> None:
+        loop = running_loop()
+        if loop is None:  # it subscribed after the end, outside of any loop: its own to handle
+            raise error
         # Not as an event: the same observer would be told, and fail again.
-        asyncio.get_running_loop().call_exception_handler(
+        loop.call_exception_handler(
             {"message": "rxws: an observer of events raised", "exception": error}
         )
 
     def _on_loop(self, work: Callable[[], None]) -> None:
-        """Do something on the loop of this websocket: at once where that is possible."""
-        loop = self._driver.loop
-        if loop is None or loop is _running_loop():
-            work()
-        else:
-            loop.call_soon_threadsafe(work)
+        on_loop(self._driver.loop, work)
 
     def _check_loop(self) -> None:
         loop = self._driver.loop
@@ -390,10 +388,3 @@ class ReactiveWebSocket(Observable[_T], abc.ObserverBase[Any]):
                 "this websocket belongs to another event loop; from other threads only "
                 "subscribe, dispose, rotate, on_next and send_threadsafe may be used"
             )
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import inspect
 import itertools
@@ -578,6 +579,29 @@ async def test_run_ends_with_its_connection() -> None:
 
 
 @virtual
+async def test_run_that_swallows_its_cancellation() -> None:
+    """A run that returns when it is cancelled asked for nothing: it costs later runs no delay."""
+
+    class Swallowing(Watching):
+        async def _when2create_new_ws(self) -> Any:
+            with contextlib.suppress(asyncio.CancelledError):
+                await super()._when2create_new_ws()
+
+    feed = Swallowing(backoff=rxws.Backoff(initial=1, maximum=10_000, factor=10, stable=50))
+    random.seed(1)
+    for number in range(1, 6):
+        await feed.running(number)
+        feed.peer.last.lose()
+    run = await feed.running(6)
+    began = asyncio.get_running_loop().time()
+    run.set_result(None)
+    await feed.running(7)
+    assert asyncio.get_running_loop().time() - began <= 1.1
+    assert feed.happened(rxws.Rotating)[0].epoch == 6
+    await feed.exit()
+
+
+@virtual
 async def test_successor_that_is_lost_during_the_overlap() -> None:
     """The connection that comes in its place has a run of its own, and can be replaced too."""
     feed = Watching()
@@ -893,6 +917,28 @@ async def test_exit_from_the_run() -> None:
     assert feed.peer.open_links == []
     assert len(feed.peer.dials) == 1
     await feed.exit()
+
+
+@virtual
+async def test_exit_cancels_the_run_before_its_streams_end() -> None:
+    """A run that reads a stream is cancelled on exit, and does not go on as if that had ended."""
+    ends: list[str] = []
+
+    class Reading(Feed):
+        async def _when2create_new_ws(self) -> Any:
+            try:
+                async for _ in self.stream_filter():
+                    pass
+            except asyncio.CancelledError:
+                ends.append("cancelled")
+                raise
+            ends.append("ended")
+
+    feed = Reading()
+    await feed.wait_enter_handing_ws()
+    await turns()
+    await feed.exit()
+    assert ends == ["cancelled"]
 
 
 @pytest.mark.parametrize("stable", [0.0, 1000.0])

@@ -93,7 +93,7 @@ class Redactor:
 
     def __init__(self) -> None:
         self._secrets: dict[str, None] = {}  # a set that keeps its order, the newest last
-        self._pattern: re.Pattern[str] | None = None
+        self._pattern: re.Pattern[str] | None = None  # of all secrets; made when it is needed
 
     def learn(self, secrets: Iterable[str]) -> None:
         """Remember more secrets; the oldest of very many are forgotten, to stay bounded.
@@ -104,14 +104,16 @@ class Redactor:
             for part in (secret, secret.partition(" ")[2], *_KEYLIKE.findall(secret)):
                 for form in _spellings(part):
                     if len(form) >= _SHORTEST:
-                        self._secrets.pop(form, None)
-                        self._secrets[form] = None
-        while len(self._secrets) > _MOST:
-            self._secrets.pop(next(iter(self._secrets)))
-        longest_first = sorted(self._secrets, key=len, reverse=True)
-        self._pattern = (
-            re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
-        )
+                        self._remember(form)
+
+    def _remember(self, secret: str) -> None:
+        if secret in self._secrets:
+            del self._secrets[secret]
+        else:
+            self._pattern = None
+        self._secrets[secret] = None
+        if len(self._secrets) > _MOST:
+            del self._secrets[next(iter(self._secrets))]
 
     def learn_url(self, url: str, *, made: bool = False) -> None:
         """Remember the secrets of ``url``; ``made`` as in `redact_url`."""
@@ -143,7 +145,12 @@ class Redactor:
         return self._mask(escape_control(text))
 
     def _mask(self, text: str) -> str:
-        return text if self._pattern is None else self._pattern.sub(MASK, text)
+        if not self._secrets:
+            return text
+        if self._pattern is None:
+            longest_first = sorted(self._secrets, key=len, reverse=True)
+            self._pattern = re.compile("|".join(map(re.escape, longest_first)))
+        return self._pattern.sub(MASK, text)
 
     def exception(self, error: BaseException) -> BaseException:
         """``error`` without secrets, and so its causes, contexts, notes and attributes.

@@ -43,6 +43,9 @@ class Dialer:
             raise ConnectError(str(error), cause=error, retryable=False) from error
         found = await self._ask()
         if not isinstance(found, str):
+            path = getattr(getattr(found, "request", None), "path", None)
+            if isinstance(path, str):
+                self._options.redactor.learn_url(path, made=True)
             return adopt(found)
         self._options.redactor.learn_url(found, made=not isinstance(self._source, str))
         return await self._options.transport.connect(found, self._options.extra)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from ..core.events import Event
+from ..core.events import ConsumerFailed, Event
 from ..core.handover import Handover, Spliced, identify_by
 from ..core.machine import Machine
 from ..streams.hub import Hub
@@ -51,7 +51,9 @@ class Intake(Generic[_T]):
         on_full: Callable[[], None],
         on_mended: Callable[[], None],
     ) -> None:
-        self.replies: Replies[_T] = Replies()
+        self.replies: Replies[_T] = Replies(
+            lambda filters, error: announce(ConsumerFailed(filters, error)), hub.copy
+        )
         self.handover: Handover[_T] = Handover(
             identify_by(options.key, options.sequence, options.partition),
             options.partition,

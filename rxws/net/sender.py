@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -68,25 +70,34 @@ class Sender:
         self._last: Parcel | None = None
         self._closed: Exception | None = None
 
-    async def send(self, raw: Raw, policy: SendPolicy) -> tuple[Delivery, int | None]:
-        """Send a message; returns what became of it, and the epoch of its connection."""
+    async def send(
+        self, raw: Raw, policy: SendPolicy, on_sent: Callable[[int | None], None] | None = None
+    ) -> Delivery:
+        """Send a message; returns what became of it.
+
+        ``on_sent`` is told of the epoch of its connection in the step in which it is written.
+        """
         self._check_open()
         if not isinstance(policy, Keep | Drop | Fail | ThisConnection):
             raise TypeError(f"policy={policy!r}: Keep(), Drop(), Fail() or ThisConnection()")
         outlet = self.outlet
         if outlet is None or not outlet.link.is_open:
             if isinstance(policy, Drop):
-                return Delivery.NOT_SENT, None
+                return Delivery.NOT_SENT
             if not isinstance(policy, Keep):
                 raise ConnectionLost("no connection is live now", delivery=Delivery.NOT_SENT)
         elif outlet.lane.try_write(raw):
-            return Delivery.SENT, outlet.epoch
-        parcel = Parcel(raw, keep=isinstance(policy, Keep), on_error=self._on_error)
+            if on_sent is not None:
+                on_sent(outlet.epoch)
+            return Delivery.SENT
+        parcel = Parcel(
+            raw, keep=isinstance(policy, Keep), on_error=self._on_error, on_sent=on_sent
+        )
         self._post(parcel, policy.capacity if isinstance(policy, Keep) else Keep().capacity)
         if not self.started:
-            return Delivery.QUEUED, None
+            return Delivery.QUEUED
         await parcel.delivered(self._timeout)
-        return Delivery.SENT, parcel.epoch
+        return Delivery.SENT
 
     def post(self, raw: Raw) -> None:
         """Send a message that nobody waits for; queued while there is no connection."""
@@ -103,10 +114,11 @@ class Sender:
         self._last = parcel
 
     async def flushed(self) -> None:
-        """Wait until what was sent so far has left, or failed."""
-        last = self._last
-        if last is not None and last.stage is not Stage.DONE:
-            await last.delivered(self._timeout)
+        """Wait until what was sent so far has left, or failed; ``timeout`` at most."""
+        if self._last is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._timeout):
+                    await self._last.over()
 
     def attach(self, connection: Connection[Any]) -> None:
         """Send on ``connection`` from now on, what waits first."""
@@ -116,7 +128,11 @@ class Sender:
 
     def detach(self, connection: Connection[Any]) -> None:
         """``connection`` takes nothing more; what it did not take waits for the next."""
-        self._outbox.put_back(connection.lane.end())
+        kept = connection.lane.end()
+        if self._closed is None:
+            self._outbox.put_back(kept)
+        else:
+            self._refuse(kept)
         if self.outlet is connection:
             self.outlet = None
 
@@ -124,7 +140,10 @@ class Sender:
         """Nothing is sent any more."""
         self._closed = error or ClosedError()
         self.outlet = None
-        for parcel in self._outbox.take():
+        self._refuse(self._outbox.take())
+
+    def _refuse(self, parcels: list[Parcel]) -> None:
+        for parcel in parcels:
             parcel.done(ClosedError("exited before the message was sent"))
 
     def _check_open(self) -> None:

@@ -29,29 +29,39 @@ class Parcel:
         raw: its payload.
         keep: whether it outlives a connection that did not take it.
         on_error: told of a failure that nobody waits for.
+        on_sent: told of the epoch of its connection in the very step in which it was written.
 
     Attributes:
         stage: how far it is.
         epoch: of the connection that it was written to.
     """
 
-    __slots__ = ("_future", "_on_error", "epoch", "keep", "raw", "stage")
+    __slots__ = ("_future", "_on_error", "_on_sent", "_over", "epoch", "keep", "raw", "stage")
 
     def __init__(
-        self, raw: Raw, *, keep: bool, on_error: Callable[[Exception], None] | None = None
+        self,
+        raw: Raw,
+        *,
+        keep: bool,
+        on_error: Callable[[Exception], None] | None = None,
+        on_sent: Callable[[int | None], None] | None = None,
     ) -> None:
         self.raw = raw
         self.keep = keep
         self.stage = Stage.WAITING
         self.epoch: int | None = None
         self._on_error = on_error
+        self._on_sent = on_sent
+        self._over: asyncio.Future[None] | None = None
         self._future: asyncio.Future[None] | None = None
 
     def done(self, error: Exception | None = None) -> None:
         """It was sent, or ``error`` says why not."""
         if self.stage is Stage.DONE:
             return
-        self.stage = Stage.DONE
+        self._end()
+        if error is None and self._on_sent is not None:
+            self._on_sent(self.epoch)
         if self._future is None:
             if error is not None and self._on_error is not None:
                 self._on_error(error)
@@ -60,6 +70,17 @@ class Parcel:
                 self._future.set_result(None)
             else:
                 self._future.set_exception(error)
+
+    def _end(self) -> None:
+        self.stage = Stage.DONE
+        if self._over is not None and not self._over.done():
+            self._over.set_result(None)
+
+    async def over(self) -> None:
+        """Wait until it was sent, failed or was withdrawn; beside whoever waits in `delivered`."""
+        if self.stage is not Stage.DONE:
+            self._over = self._over or asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._over)
 
     async def delivered(self, timeout: float) -> None:
         """Wait until it was sent, for ``timeout`` seconds at most.
@@ -84,7 +105,7 @@ class Parcel:
             raise SendTimeout(timeout, Delivery.NOT_SENT if waiting else Delivery.UNKNOWN) from None
         finally:
             if self.stage is Stage.WAITING:
-                self.stage = Stage.DONE
+                self._end()
 
 
 class Lane:

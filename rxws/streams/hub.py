@@ -72,7 +72,7 @@ class Hub(Generic[_T]):
         self.tasks = Tasks(lambda error: self.report(None, error))
         self.announce = announce
         self.dropped = 0
-        self._copy = copy
+        self.copy = copy
         self._router: Router[Consumer[_T]] = Router(self._filter_failed)
         self._gap_consumers: dict[int, Consumer[Any]] = {}
         self._abandoned: deque[Callable[[], None]] = deque()
@@ -155,7 +155,7 @@ class Hub(Generic[_T]):
     def _deliver(self, message: _T) -> None:
         if self._abandoned:
             self._release_abandoned()
-        copy = self._copy
+        copy = self.copy
         for consumer in self._router.match(message):
             try:
                 consumer.on_message(message if copy is None else copy(message))

@@ -24,6 +24,10 @@ class Pending(Generic[_T]):
         self.epoch: int | None = None
         self.registration: Registration[Pending[_T]] | None = None
 
+    def sent_on(self, epoch: int | None) -> None:
+        """It was written to this connection."""
+        self.epoch = epoch
+
 
 class Replies(Generic[_T]):
     """Finds the request that a message answers: by an index, however many are in flight.
@@ -31,9 +35,15 @@ class Replies(Generic[_T]):
     Args:
         on_fault: told of filters of which something raised, which therefore did not match, and
             of the exception: once for each request.
+        copy: makes the copy that each request is given; ``None``: it shares the message.
     """
 
-    def __init__(self, on_fault: Callable[[Filters, Exception], None] | None = None) -> None:
+    def __init__(
+        self,
+        on_fault: Callable[[Filters, Exception], None] | None = None,
+        copy: Callable[[_T], _T] | None = None,
+    ) -> None:
+        self._copy = copy
         self._router: Router[Pending[_T]] = Router(
             None if on_fault is None else lambda pending, error: on_fault(pending.filters, error)
         )
@@ -59,7 +69,7 @@ class Replies(Generic[_T]):
         for pending in self._router.match(message):
             self.forget(pending)
             if not pending.future.done():
-                pending.future.set_result(message)
+                pending.future.set_result(message if self._copy is None else self._copy(message))
 
     def lost(self, epoch: int, code: int | None, reason: str) -> None:
         """A connection ended: no reply can come to what was sent on it."""

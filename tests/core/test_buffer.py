@@ -83,15 +83,15 @@ def test_room_after_an_overflow_is_no_room():
 def test_a_blocking_buffer_loses_nothing(capacity, puts):
     """With BLOCK all is delivered, and who fills the last place or more is told to pause."""
     buffer: Buffer[int] = Buffer(capacity, Overflow.BLOCK)
-    lengths: list[int] = []
-    told: list[Put] = []
+    waiting = 0
+    expected: list[Put] = []
     for put in puts:
+        waiting = waiting + 1 if put else max(waiting - 1, 0)
         if put:
-            told.append(buffer.put(len(told)))
-            lengths.append(len(buffer.items))
-        elif buffer.items:
-            buffer.items.popleft()
-    assert told == [Put.FULL if held >= capacity else Put.HELD for held in lengths]
+            expected.append(Put.FULL if waiting >= capacity else Put.HELD)
+    delivered, told = drive(buffer, puts)
+    assert told == expected
+    assert delivered == list(range(len(told)))
     assert buffer.dropped == 0
     assert not buffer.overflowed
 

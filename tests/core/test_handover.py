@@ -309,30 +309,31 @@ def test_a_filling_without_identities_is_delivered(handover):
 
 
 @pytest.mark.parametrize(
-    ("old", "held", "fresh", "matched", "later", "emitted"),
+    ("old", "held", "fresh", "matched", "later"),
     [
-        ("abc", "bcd", "d", True, "efg", "efg"),  # the successor is ahead
-        ("abc", "abc", "", True, "def", "def"),  # both are as far
-        ("abcdef", "bc", "", True, "defgh", "gh"),  # the successor is behind
-        ("abcdef", "bc", "", True, "dxef", "xef"),  # and goes on differently
-        ("abc", "xyz", "xyz", False, "abc", "abc"),  # nothing in common
-        ("abc", "", "", True, "def", "def"),  # the successor brought nothing
-        ("", "abc", "abc", True, "def", "def"),  # the predecessor brought nothing
-        ("hhhh", "hh", "", True, "hh", "hh"),  # repeated payloads
-        ("habhab", "hab", "", True, "hab", "hab"),
-        ("abc", "wbcd", "wd", True, "e", "e"),  # a greeting of the successor's own
-        ("wabc", "wbcd", "wbcd", False, "e", "e"),  # that was the predecessor's too
+        ("abc", "bcd", "d", True, ("efg", "efg")),  # the successor is ahead
+        ("abc", "abc", "", True, ("def", "def")),  # both are as far
+        ("abcdef", "bc", "", True, ("defgh", "gh")),  # the successor is behind
+        ("abcdef", "bc", "", True, ("dxef", "xef")),  # and goes on differently
+        ("abc", "xyz", "xyz", False, ("abc", "abc")),  # nothing in common
+        ("abc", "", "", True, ("def", "def")),  # the successor brought nothing
+        ("", "abc", "abc", True, ("def", "def")),  # the predecessor brought nothing
+        ("hhhh", "hh", "", True, ("hh", "hh")),  # repeated payloads
+        ("habhab", "hab", "", True, ("hab", "hab")),
+        ("abc", "wbcd", "wd", True, ("e", "e")),  # a greeting of the successor's own
+        ("wabc", "wbcd", "wbcd", False, ("e", "e")),  # that was the predecessor's too
     ],
 )
-def test_a_takeover_by_bytes(old, held, fresh, matched, later, emitted):
+def test_a_takeover_by_bytes(old, held, fresh, matched, later):
     """Payloads that both brought at the seam are delivered once, and the rest is delivered."""
     handover = by_bytes()
     assert brought(handover, OLD, old) == list(old)
     hold(handover, held)
     found = handover.splice(NEW, 1.0)
     assert found == Spliced(list(fresh), len(held) - len(fresh), matched)
-    assert "".join(brought(handover, NEW, later, 2.0)) == emitted
-    assert handover.duplicates == len(held) - len(fresh) + len(later) - len(emitted)
+    comes, emitted = later
+    assert "".join(brought(handover, NEW, comes, 2.0)) == emitted
+    assert handover.duplicates == len(held) - len(fresh) + len(comes) - len(emitted)
 
 
 def test_each_partition_is_aligned_by_itself():
@@ -394,10 +395,12 @@ def test_what_was_expected_of_a_lost_connection_is_not_expected_of_the_next():
 
 
 def number(message: Any) -> Any:
+    """The number of a message, if it has one."""
     return message.get("n")
 
 
 def symbol(message: Any) -> Any:
+    """The name of the feed of a message; raises where there is none."""
     return message["s"]
 
 

@@ -228,9 +228,9 @@ async def test_rotate_on_is_subscribed_once_for_each_connection() -> None:
 
     def signal(ws: rxws.ReactiveWebSocket[Any]) -> rx.Observable[Any]:
         subscribed.append(1)
-        return rx.merge(
-            rxws.on_message(ws, [{"e": "expired"}]), rxws.every(3600), rx.never()
-        ).pipe(ops.flat_map(lambda item: rx.of(item, item)))
+        return rx.merge(rxws.on_message(ws, [{"e": "expired"}]), rxws.every(3600), rx.never()).pipe(
+            ops.flat_map(lambda item: rx.of(item, item))
+        )
 
     async with Server() as server:
         ws = rxws.connect(server.url, rotate_on=signal, handover=HANDOVER)

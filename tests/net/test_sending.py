@@ -292,3 +292,18 @@ async def test_no_stale_unsubscription_on_a_new_socket() -> None:
         await server.wait(lambda: "marker" in second.received)
         assert second.received == ["other", "marker"]
         other.dispose()
+
+
+async def test_exit_ends_what_waits_behind_a_slow_reader() -> None:
+    """Sends that wait behind a peer that does not read end with the exit, each with its report."""
+    async with Server() as server:
+        ws = await rxws.connect(server.url, exit_timeout=0.2, send_timeout=30)
+        (await server.connection(1)).stall()
+        sends = [asyncio.create_task(ws.send("x" * 1_000_000)) for _ in range(20)]
+        await asyncio.sleep(0.05)
+        async with asyncio.timeout(5):
+            await ws.exit()
+            outcome = await asyncio.gather(*sends, return_exceptions=True)
+        errors = [result for result in outcome if result is not rxws.Delivery.SENT]
+        assert errors
+        assert all(isinstance(e, rxws.ClosedError | rxws.ConnectionLost) for e in errors)

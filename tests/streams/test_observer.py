@@ -151,3 +151,17 @@ async def test_too_late(method: str, loop_errors: list[dict[str, Any]]) -> None:
         await turns()
         assert peer.last.sent == []
         assert len(peer.links) == 1
+
+
+@virtual
+async def test_completed_while_a_send_waits() -> None:
+    """Completion does not take the outcome away from a ``send`` that is waiting for it."""
+    async with connected() as (ws, peer):
+        peer.last.stall()
+        sending = asyncio.ensure_future(ws.send("x"))
+        await turns()
+        ws.on_completed()
+        await turns()
+        peer.last.unstall()
+        assert await sending is rxws.Delivery.SENT
+        assert peer.last.sent == ["x"]

@@ -215,8 +215,8 @@ async def test_more_waits_than_the_new_bound(overflow: Overflow, kept: list[int]
         stream = ws.stream_filter()
         peer.deliver(*range(5))
         stream.buffered(capacity=2, overflow=overflow)
-        peer.deliver(5)
         assert peer.last.paused == (overflow is Overflow.BLOCK)
+        peer.deliver(5)
         items: list[Any] = []
         for _ in range(len(kept)):
             try:

@@ -190,3 +190,49 @@ async def test_before_it_is_entered() -> None:
         assert peer.last.sent == ["ask"]
         peer.deliver({"reply": 1})
         assert await request == {"reply": 1}
+
+
+@virtual
+async def test_the_connection_ends_as_soon_as_it_was_sent() -> None:
+    """A connection lost in the very step in which a held up request left fails it at once."""
+    async with connected() as (ws, peer):
+        peer.last.stall()
+        request = asyncio.ensure_future(ws.request("ask", [{"reply": 1}]))
+        await turns()
+        peer.last.unstall()
+        asyncio.get_running_loop().call_soon(peer.last.lose)
+        with pytest.raises(rxws.ConnectionLost):
+            await request
+        assert peer.links[0].sent == ["ask"]
+
+
+@virtual
+async def test_asked_before_it_is_entered_and_lost() -> None:
+    """A request that was queued before the first connection fails when that is lost."""
+    peer = Peer()
+    ws = rxws.connect("ws://fake", transport=peer)
+    request = asyncio.ensure_future(ws.request("ask", [{"reply": 1}]))
+    await turns()
+    async with ws:
+        assert peer.last.sent == ["ask"]
+        peer.last.lose()
+        with pytest.raises(rxws.ConnectionLost):
+            await request
+
+
+@virtual
+async def test_a_predicate_that_raises_is_reported() -> None:
+    """A reply's predicate that raises is reported once as an event, which names it."""
+    async with connected() as (ws, peer):
+        events = Log()
+        ws.events.subscribe(events)
+
+        def is_reply(message: Any) -> bool:
+            return message["reply"] == 1
+
+        request = asyncio.ensure_future(ws.request("ask", is_reply))
+        await turns()
+        peer.deliver({}, {}, {"reply": 1})
+        await request
+        [failed] = [event for event in events.items if isinstance(event, rxws.ConsumerFailed)]
+        assert (failed.consumer, type(failed.error)) == (is_reply, KeyError)
