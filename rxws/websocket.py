@@ -14,7 +14,7 @@ from reactivex.disposable import Disposable
 from .core.buffer import DEFAULT_CAPACITY, Overflow
 from .core.errors import ClosedError, Delivery, RequestTimeout
 from .core.events import Event, State
-from .core.filters import Filters, compile
+from .core.filters import Filters, compile_filters
 from .core.policy import Keep, SendPolicy
 from .core.redact import redact_url
 from .core.stats import Stats
@@ -62,7 +62,7 @@ class ReactiveWebSocket(Observable[_T], abc.ObserverBase[Any]):
         self._shown = redact_url(source) if isinstance(source, str) else "made by a function"
         self._events = EventSource(self._event_observer_failed)
         announce = Announcer(redactor, self._events).announce
-        self._hub: Hub[_T] = Hub(announce, self._paused, copy)
+        self._hub: Hub[_T] = Hub(announce, self._on_gate, copy)
         self._handlers: Handlers[_T] = Handlers(self._hub)
         self._driver: Driver[_T] = Driver(
             Dialer(source, options),
@@ -97,7 +97,7 @@ class ReactiveWebSocket(Observable[_T], abc.ObserverBase[Any]):
         Raises:
             FilterError: the filters are malformed.
         """
-        return Stream(self._hub, compile(filters))
+        return Stream(self._hub, compile_filters(filters))
 
     def add_handler(
         self,
@@ -145,7 +145,7 @@ class ReactiveWebSocket(Observable[_T], abc.ObserverBase[Any]):
             FilterError: the filters are malformed.
         """
         topic = Topic(subscribe, unsubscribe)
-        return Multiplex(self._hub, compile(filters), topic, self._join, self._leave)
+        return Multiplex(self._hub, compile_filters(filters), topic, self._join, self._leave)
 
     def _join(self, topic: Topic) -> None:
         topics = self._driver.topics
@@ -366,8 +366,12 @@ class ReactiveWebSocket(Observable[_T], abc.ObserverBase[Any]):
 
     # Threads and loops
 
-    def _paused(self, paused: bool) -> None:
-        self._driver.pool.pause(paused)
+    def _on_gate(self, shut: bool) -> None:
+        pool = self._driver.pool
+        if shut:
+            pool.pause()
+        else:
+            pool.resume()
 
     def _event_observer_failed(self, observer: object, error: BaseException) -> None:
         loop = running_loop()

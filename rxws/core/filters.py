@@ -1,6 +1,6 @@
 """Filters: what users write to say which messages they want, and what it compiles to.
 
-``compile`` turns filters into a ``Matcher``: alternatives, of which one has to match, each made of
+``compile_filters`` turns filters into a ``Matcher``: alternatives, of which one has to match, each made of
 values that have to be equal and of conditions that have to hold. The matcher judges a message by
 itself, one alternative after the other; a ``Router`` takes many matchers apart to judge a message
 by all of them at once.
@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 from .errors import FilterError
 from .where import FUNCTIONS, Condition, Equal, OneOf, Satisfies, check_function, indexable
 
-__all__ = ["MISSING", "Alternative", "Filters", "Matcher", "Path", "compile", "lookup"]
+__all__ = ["MISSING", "Alternative", "Filters", "Matcher", "Path", "compile_filters", "lookup"]
 
 V = TypeVar("V")
 
@@ -67,7 +67,7 @@ class Path:
         return f"Path({self.parts!r})"
 
 
-def _get(container: Any, part: Any, index: bool) -> Any:  # noqa: FBT001 (called per message)
+def _get(container: Any, part: Any, index: bool) -> Any:
     """One step of a path; ``index`` tells whether ``part`` may index a list."""
     try:
         if isinstance(container, dict):
@@ -102,7 +102,7 @@ def _finder(steps: tuple[tuple[Any, bool], ...]) -> Callable[[Any], Any]:
 # The common paths, without a call where the message is made of plain dicts.
 
 
-def _find_one(part: Any, index: bool) -> Callable[[Any], Any]:  # noqa: FBT001
+def _find_one(part: Any, index: bool) -> Callable[[Any], Any]:
     def find(message: Any) -> Any:
         if type(message) is dict:
             try:
@@ -116,9 +116,9 @@ def _find_one(part: Any, index: bool) -> Callable[[Any], Any]:  # noqa: FBT001
 
 def _find_two(
     part: Any,
-    index: bool,  # noqa: FBT001
+    index: bool,
     inner: Any,
-    inner_index: bool,  # noqa: FBT001
+    inner_index: bool,
 ) -> Callable[[Any], Any]:
     def find(message: Any) -> Any:
         if type(message) is dict:
@@ -183,7 +183,7 @@ class Alternative:
         """Whether ``message`` matches; what a comparison or condition raises is raised."""
         for path, expected in self.equal:
             value = path.find(message)
-            if value is MISSING or not value == expected:  # noqa: SIM201 (!= may differ)
+            if value is MISSING or not value == expected:
                 return False
         for path, condition in self.conditions:
             value = path.find(message)
@@ -246,7 +246,7 @@ class Matcher:
         return False
 
 
-def compile(  # noqa: A001 (as re.compile)
+def compile_filters(
     filters: Filters, on_error: Callable[[Exception], object] | None = None
 ) -> Matcher:
     """Check and compile ``filters``; later changes of the mappings have no effect.

@@ -161,7 +161,7 @@ class Handover(Generic[_T]):
         self._window = window
         self._limit = hold
         self._memory = 2 * hold  # O may be ahead of a full hold
-        self._seen: OrderedDict[Hashable, tuple[int, float]] = OrderedDict()
+        self._seen: OrderedDict[Hashable, tuple[int | None, float]] = OrderedDict()
         self._tail: deque[tuple[float, Hashable, int]] = deque(maxlen=self._memory)
         self._expected: dict[Hashable, deque[int]] = {}
         self.held: list[tuple[_T, str | bytes]] = []
@@ -246,7 +246,7 @@ class Handover(Generic[_T]):
         if known is not None and (epoch is None or known[0] != epoch):
             self.duplicates += 1
             return False
-        seen[identity] = (epoch or 0, now)
+        seen[identity] = (epoch, now)
         seen.move_to_end(identity)
         return True
 

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from .filters import MISSING, Alternative, Filters, Matcher, Path, lookup
-from .filters import compile as compile_filters
+from .filters import compile_filters
 from .where import Check, Choice, Condition
 
 __all__ = ["Registration", "Router"]

@@ -41,6 +41,7 @@ class Breaks(Generic[_T]):
         options: Options,
         hub: Hub[_T],
         handover: Handover[_T],
+        *,
         tasks: Tasks,
         announce: Callable[[Event], None],
         resume: Callable[[Connection[_T]], None],

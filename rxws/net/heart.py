@@ -95,7 +95,7 @@ class Heart:
         # judged by received bytes.
         try:
             await self._link.ping()
-        except Exception:  # noqa: BLE001 - the end of the connection is reported by the link
+        except Exception:  # the end of the connection is reported by the link
             return
         finally:
             self._ping = None

@@ -60,7 +60,9 @@ class Intake(Generic[_T]):
             options.handover.window,
             options.handover.hold,
         )
-        self.breaks: Breaks[_T] = Breaks(options, hub, self.handover, tasks, announce, self._mended)
+        self.breaks: Breaks[_T] = Breaks(
+            options, hub, self.handover, tasks=tasks, announce=announce, resume=self._mended
+        )
         self._machine = machine
         self._hub = hub
         self._on_full = on_full

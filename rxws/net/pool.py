@@ -56,10 +56,12 @@ class Pool(Generic[_T]):
         """Payload bytes received so far."""
         return self._bytes + sum(connection.bytes for connection in self)
 
-    def pause(self, paused: bool) -> None:
-        """Consumers have no room, or have it again."""
+    def pause(self) -> None:
+        """Consumers have no room."""
         for connection in self:
-            if paused:
-                connection.pause("consumer")
-            else:
-                connection.resume("consumer")
+            connection.pause("consumer")
+
+    def resume(self) -> None:
+        """Consumers have room again."""
+        for connection in self:
+            connection.resume("consumer")

@@ -148,6 +148,4 @@ class Sender:
 
     def _check_open(self) -> None:
         if self._closed is not None:
-            raise ClosedError() from (
-                None if isinstance(self._closed, ClosedError) else self._closed
-            )
+            raise ClosedError from (None if isinstance(self._closed, ClosedError) else self._closed)

@@ -162,9 +162,6 @@ class Lane:
             if not self._link.write(parcel.raw):
                 async with asyncio.timeout(self._timeout):
                     await self._link.send(parcel.raw)
-            # An abort lets a blocked write return as if all had left.
-            if not self._link.is_open:
-                raise ConnectionLost("the connection ended while sending")
         except TimeoutError:
             parcel.done(SendTimeout(self._timeout, Delivery.UNKNOWN))
         except ConnectionLost as error:
@@ -180,7 +177,9 @@ class Lane:
         except Exception as error:  # of the message: too large, of a type that can't be sent
             parcel.done(error)
         else:
-            parcel.done()
+            # An abort lets a blocked write return as if all had left.
+            lost = None if self._link.is_open else ConnectionLost("it ended while sending")
+            parcel.done(lost)
 
     def end(self) -> list[Parcel]:
         """The connection takes nothing more; returns what outlives it, in order."""

@@ -35,20 +35,24 @@ class Link(Protocol):
     @property
     def connection(self) -> Any:
         """The connection object of the library beneath."""
+        ...
 
     @property
     def is_open(self) -> bool:
         """Whether a message can be written now."""
+        ...
 
     @property
     def last_received(self) -> float:
         """When the last byte arrived, on the event loop's clock."""
+        ...
 
     def start(self, receiver: Receiver) -> None:
         """Begin to hand over messages. What arrived before is handed over first."""
 
     def write(self, raw: Raw) -> bool:
         """Write without waiting. ``False``, and nothing written, where that can't be done now."""
+        ...
 
     async def send(self, raw: Raw) -> None:
         """Write, waiting while the peer is slower than we are.
@@ -89,3 +93,4 @@ class Transport(Protocol):
         Raises:
             ConnectError: with whether another attempt makes sense.
         """
+        ...

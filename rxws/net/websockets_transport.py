@@ -89,6 +89,7 @@ class _RedirectGuard:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self._origin = _origin(url)
         self.refused: str | None = None
 
     def make(self, *args: Any, **kwargs: Any) -> ClientConnection:
@@ -101,10 +102,10 @@ class _RedirectGuard:
             return True
         for line in lines[1:]:
             name, _, value = line.partition(":")
-            if name.strip().lower() == "location":
-                if _origin(value.strip(), self.url) != _origin(self.url):
-                    self.refused = value.strip()
-                    return False
+            target = value.strip()
+            if name.strip().lower() == "location" and _origin(target, self.url) != self._origin:
+                self.refused = target
+                return False
         return True
 
     def explain(self, error: Exception) -> ConnectError:

@@ -8,7 +8,7 @@ from typing import TypeVar
 from reactivex import Observable
 from reactivex import operators as ops
 
-from ..core.filters import Filters, compile
+from ..core.filters import Filters, compile_filters
 
 __all__ = ["stream_filter"]
 
@@ -28,4 +28,4 @@ def stream_filter(filters: Filters = None) -> Callable[[Observable[_T]], Observa
     Raises:
         FilterError: the filters are malformed; raised here, not when subscribed.
     """
-    return ops.filter(compile(filters).matches)
+    return ops.filter(compile_filters(filters).matches)

@@ -13,7 +13,7 @@ from reactivex import Observable, abc
 from reactivex import operators as ops
 from reactivex.disposable import Disposable
 
-from ..core.filters import Filters, compile
+from ..core.filters import Filters, compile_filters
 
 __all__ = ["every", "from_coroutine", "on_message", "on_silence"]
 
@@ -57,7 +57,7 @@ def on_message(ws: Observable[_T], filters: Filters = None) -> Observable[_T]:
     Raises:
         FilterError: the filters are malformed.
     """
-    return ws.pipe(ops.filter(compile(filters).matches))
+    return ws.pipe(ops.filter(compile_filters(filters).matches))
 
 
 def on_silence(ws: Observable[Any], seconds: float) -> Observable[float]:

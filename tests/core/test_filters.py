@@ -136,7 +136,7 @@ CASES = {
 )
 def test_filters_pass_exactly_what_they_ask_for(filters, yes, no):
     """Each rule of the filters lets the right messages pass and no others."""
-    matcher = core_filters.compile(filters)
+    matcher = core_filters.compile_filters(filters)
     assert [message for message in yes if not matcher.matches(message)] == []
     assert [message for message in no if matcher.matches(message)] == []
 
@@ -174,10 +174,10 @@ async def _coroutine_function(_message):
 def test_malformed_filters_are_refused_with_advice(filters, text):
     """What is no filter raises a FilterError at once, whose text says what to write instead."""
     if text is None:  # unusual, but fine
-        core_filters.compile(filters)
+        core_filters.compile_filters(filters)
         return
     with pytest.raises(FilterError, match=text) as caught:
-        core_filters.compile(filters)
+        core_filters.compile_filters(filters)
     assert isinstance(caught.value, ValueError)
 
 
@@ -189,14 +189,14 @@ def test_an_unhashable_key_is_refused():
             return [(["a"], 1)]
 
     with pytest.raises(FilterError, match="unhashable"):
-        core_filters.compile([Pairs({})])
+        core_filters.compile_filters([Pairs({})])
 
 
 def test_later_changes_of_the_filters_have_no_effect():
     """The compiled filters are a copy, down to the lists and dicts among the values."""
     filters = [{"a": [1, {"b": (2, [3])}], "c": {4}, "d": bytearray(b"e")}]
     message = {"a": [1, {"b": (2, [3])}], "c": {4}, "d": bytearray(b"e")}
-    matcher = core_filters.compile(filters)
+    matcher = core_filters.compile_filters(filters)
     filters[0]["a"][1]["b"][1].append(5)
     filters[0]["c"].add(6)
     filters[0]["d"].append(7)
@@ -217,7 +217,7 @@ def test_later_changes_of_the_filters_have_no_effect():
 def test_what_raises_does_not_match_and_is_reported_once(filters):
     """However often a filter raises, the message does not match and one error is reported."""
     errors = []
-    matcher = core_filters.compile(filters, errors.append)
+    matcher = core_filters.compile_filters(filters, errors.append)
     assert not any(matcher.matches({"a": "x"}) for _ in range(5))
     assert len(errors) == 1 and isinstance(errors[0], (TypeError, ValueError))
 
@@ -225,7 +225,7 @@ def test_what_raises_does_not_match_and_is_reported_once(filters):
 def test_a_mapping_that_raises_does_not_spoil_the_others():
     """When one mapping of a list raises, the ones after it still can match."""
     errors = []
-    matcher = core_filters.compile([{"a": where.gt(5)}, {"a": "x"}], errors.append)
+    matcher = core_filters.compile_filters([{"a": where.gt(5)}, {"a": "x"}], errors.append)
     assert matcher.matches({"a": "x"})
     assert len(errors) == 1
 
@@ -245,19 +245,19 @@ def test_what_is_no_exception_propagates(error):
         ([{"a": 1}], Plain({}, error())),
     ]:
         with pytest.raises(error):
-            core_filters.compile(filters).matches(message)
+            core_filters.compile_filters(filters).matches(message)
 
 
 def test_a_lookup_leaves_the_message_alone():
     """Looking a missing key up in a defaultdict does not create it."""
     message = collections.defaultdict(list)
-    assert not core_filters.compile([{"a": []}, {("b", 0): 1}]).matches(message)
+    assert not core_filters.compile_filters([{"a": []}, {("b", 0): 1}]).matches(message)
     assert message == {}
 
 
 def test_an_alternative_tells_what_can_be_looked_up():
     """Equal values and small ``one_of`` can be looked up, all else is left to be tested."""
-    (alternative,) = core_filters.compile(
+    (alternative,) = core_filters.compile_filters(
         [
             {
                 "a": 1,
@@ -281,7 +281,7 @@ def test_an_alternative_tells_what_can_be_looked_up():
 def test_the_combinations_to_look_up_are_bounded():
     """Several ``one_of`` in one mapping do not multiply without limit."""
     mapping = {key: where.one_of(*range(10)) for key in "abcdef"}
-    (alternative,) = core_filters.compile([mapping]).alternatives
+    (alternative,) = core_filters.compile_filters([mapping]).alternatives
     wanted, rest = alternative.split()
     assert math.prod(map(len, wanted.values())) <= 256
     assert len(wanted) + len(rest) == 6 and wanted and rest

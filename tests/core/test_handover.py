@@ -165,11 +165,11 @@ def test_an_identity_is_forgotten_after_the_window():
 
 
 def test_a_repetition_renews_an_identity():
-    """The window of an identity begins when it was emitted last."""
+    """The window of an identity begins when it was emitted last; that of another does not."""
     handover = keyed(window=10.0)
-    brought(handover, OLD, keys(1), 0.0)
+    brought(handover, OLD, keys(1, 2), 0.0)
     brought(handover, OLD, keys(1), 8.0)
-    assert brought(handover, NEW, keys(1), 15.0) == []
+    assert brought(handover, NEW, keys(1, 2), 15.0) == keys(2)
 
 
 @pytest.mark.parametrize("make", [keyed, by_bytes])
@@ -315,6 +315,7 @@ def test_a_filling_without_identities_is_delivered(handover):
         ("abc", "abc", "", True, ("def", "def")),  # both are as far
         ("abcdef", "bc", "", True, ("defgh", "gh")),  # the successor is behind
         ("abcdef", "bc", "", True, ("dxef", "xef")),  # and goes on differently
+        ("abcdefg", "bc", "", True, ("dxfg", "xfg")),
         ("abc", "xyz", "xyz", False, ("abc", "abc")),  # nothing in common
         ("abc", "", "", True, ("def", "def")),  # the successor brought nothing
         ("", "abc", "abc", True, ("def", "def")),  # the predecessor brought nothing
@@ -353,11 +354,12 @@ def test_one_partition_that_is_behind_delays_no_other():
     assert brought(handover, NEW, ["b3", "a2", "a3"]) == ["b3", "a3"]
 
 
-def test_one_partition_that_does_not_match_is_told():
+@pytest.mark.parametrize("held", [["a1", "b9"], ["b9", "a1"]])
+def test_one_partition_that_does_not_match_is_told(held):
     """A single feed without an alignment makes the whole not matched."""
     handover = by_bytes(partition=lambda message: message[0])
     brought(handover, OLD, ["a1", "b1"])
-    hold(handover, ["a1", "b9"])
+    hold(handover, held)
     assert handover.splice(NEW, 0.0) == Spliced(["b9"], 1, matched=False)
 
 
@@ -379,6 +381,16 @@ def test_one_rotation_after_the_other():
     assert brought(handover, NEW, "defg") == list("fg")
     hold(handover, "efgh")
     assert handover.splice(NEWEST, 0.0) == Spliced(["h"], 3, matched=True)
+
+
+def test_a_connection_is_aligned_with_its_predecessor_only():
+    """What an earlier connection had brought, and the last one had not, is delivered again."""
+    handover = by_bytes()
+    brought(handover, OLD, "abcde")
+    hold(handover, "de")
+    handover.splice(NEW, 0.0)
+    hold(handover, "abcd")
+    assert handover.splice(NEWEST, 0.0) == Spliced(list("abc"), 1, matched=True)
 
 
 def test_what_was_expected_of_a_lost_connection_is_not_expected_of_the_next():

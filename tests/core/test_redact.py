@@ -140,6 +140,7 @@ PLANTED = {
     "no scheme, userinfo": "me:{}@feed.example/ws",
     "no host": "wss:///?token={}",
     "bad port": "wss://feed.example:port/?token={}",
+    "no URL at all": "{}",
     "newline": "wss://feed.example/?token={}\n",
 }
 
@@ -171,6 +172,14 @@ def test_a_secret_of_a_url_does_not_show(where, secret):
             f"the server says: [{MASK}] is unknown",
             f"the server says: [{spelling}] is unknown" if where == "path" else None,
         )
+
+
+def test_a_control_character_in_a_url_opens_no_gap():
+    """A URL is hidden as it was given, and as it is without the line breaks that some take out."""
+    redactor = Redactor()
+    redactor.learn_url("wss://feed.example/?token=canary\n5ecret")
+    for shown in ("wss://feed.example/?token=canary\n5ecret", "canary5ecret"):
+        assert not re.search("canary|5ecret", redactor.text(f"{shown} or {shown!r}"))
 
 
 def test_a_secret_that_was_not_encoded_does_not_show():
@@ -231,6 +240,19 @@ def test_a_secret_of_regular_expression_characters():
     """A secret is taken literally."""
     redactor = knowing("a.b*c", "[x-z]+$", "(((((")
     assert redactor.text("aXbc a.b*c [x-z]+$ xyz (((((") == f"aXbc {MASK} {MASK} xyz {MASK}"
+
+
+def test_a_secret_that_escaping_would_make():
+    """A text that becomes a secret only by being escaped is masked as well."""
+    assert knowing("key\\x1b").text("a key\x1b") == f"a {MASK}"
+
+
+def test_a_secret_that_is_learnt_late():
+    """What is learnt after a text was shown is masked in the next."""
+    redactor = knowing("early")
+    assert redactor.text("early and later") == f"{MASK} and later"
+    redactor.learn(["later"])
+    assert redactor.text("early and later") == f"{MASK} and {MASK}"
 
 
 def test_a_secret_within_a_secret():
@@ -442,7 +464,7 @@ def test_a_stand_in_says_what_it_stands_for():
 def test_what_was_to_be_shown_of_a_chain_still_is(suppress, secret):
     """Whether a context is suppressed is not changed by cleaning."""
     error = Refused(Response(401, PLAIN.encode() if secret else b""))
-    error.__context__ = ValueError(PLAIN)
+    error.__cause__ = error.__context__ = ValueError(PLAIN)
     error.__suppress_context__ = suppress
     assert knowing(PLAIN).exception(error).__suppress_context__ is suppress
 

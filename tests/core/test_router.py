@@ -332,7 +332,7 @@ def test_malformed_filters_leave_nothing_behind():
 def test_compiled_filters_can_be_added():
     """A matcher is as good as the filters that it was compiled from, any number of times."""
     router = Router()
-    matcher = core_filters.compile([{"a": 1}])
+    matcher = core_filters.compile_filters([{"a": 1}])
     router.add(matcher, "x")
     router.add(matcher, "y")
     assert list(router.match({"a": 1})) == ["x", "y"]
@@ -628,7 +628,7 @@ def test_a_value_that_stops_being_hashable_registers_nothing():
 
         __eq__ = object.__eq__
 
-    matcher = core_filters.compile([{"a": 1}, {"a": Failing()}])
+    matcher = core_filters.compile_filters([{"a": 1}, {"a": Failing()}])
     router = Router()
     Failing.failing = True
     with pytest.raises(RuntimeError, match="no hash"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ async def test_block_loses_nothing_and_bounds_what_waits() -> None:
             sending = asyncio.create_task(
                 session.send_all([f'{{"n":{n},"pad":"{"x" * 1000}"}}' for n in range(total)])
             )
-            got: list[int] = []
+            got = []
             async for message in slow:
                 got.append(message["n"])
                 assert ws.stats().backlog <= 12
@@ -101,7 +102,7 @@ async def test_dropping_a_blocked_stream_lets_the_others_go_on() -> None:
 
 
 async def test_exit_of_a_blocked_websocket_is_orderly() -> None:
-    """exit reads on to the end although a consumer blocks, and closes with 1000."""
+    """Exit reads on to the end although a consumer blocks, and closes with 1000."""
     async with Server() as server:
         ws = rxws.connect(server.url)
         blocked = ws.stream_filter().buffered(capacity=1, overflow=rxws.Overflow.BLOCK)
@@ -191,4 +192,4 @@ async def test_a_flood_leaves_the_loop_its_turns() -> None:
         working = asyncio.create_task(other())
         await session.send_all(["1"] * 50_000)
         await working
-        assert max(b - a for a, b in zip(turns, turns[1:], strict=False)) <= 600
+        assert max(b - a for a, b in itertools.pairwise(turns)) <= 600

@@ -48,8 +48,7 @@ async def test_retries_until_the_server_is_there() -> None:
         ws = rxws.connect(server.url, backoff=QUICK)
         ws.events.subscribe(events.append)
         entering = asyncio.ensure_future(ws)
-        while kinds(events).count("ConnectFailed") < 2:
-            await asyncio.sleep(0.01)
+        await server.wait(lambda: kinds(events).count("ConnectFailed") >= 2)
         await server.start()
         await entering
         await ws.exit()
@@ -246,7 +245,7 @@ async def test_on_open_that_waits_for_ever_is_bounded() -> None:
 
     async with Server() as server:
         backoff = rxws.Backoff(initial=0.01, maximum=0.01, attempts=2)
-        with pytest.raises(rxws.RetriesExhausted, match="ready_timeout=0.05"):
+        with pytest.raises(rxws.RetriesExhausted, match=r"ready_timeout=0\.05"):
             await rxws.connect(server.url, on_open=on_open, ready_timeout=0.05, backoff=backoff)
 
 
@@ -268,7 +267,7 @@ async def test_exit_before_start_is_the_end() -> None:
 
 @pytest.mark.parametrize("moment", ["dialing", "waiting", "open", "rotating", "overlapping"])
 async def test_exit_at_any_moment(moment: str) -> None:
-    """exit ends every phase within its time, with one Closed, twice and from two tasks."""
+    """Exit ends every phase within its time, with one Closed, twice and from two tasks."""
     async with Server() as server:
         events: list[rxws.Event] = []
         ws = rxws.connect(
@@ -340,14 +339,17 @@ async def test_exit_is_bounded_against_a_peer_that_stopped_reading() -> None:
     async with Server() as server:
         ws = await rxws.connect(server.url, exit_timeout=0.2, send_timeout=0.1)
         (await server.connection(1)).stall()
-        sent = 0
         with pytest.raises(rxws.SendTimeout) as caught:
-            while True:
-                await ws.send("x" * 100_000)
-                sent += 1
+            await send_for_ever(ws)
         assert caught.value.delivery is rxws.Delivery.UNKNOWN
         async with asyncio.timeout(1.5):
             await ws.exit()
+
+
+async def send_for_ever(ws: rxws.ReactiveWebSocket[Any]) -> None:
+    """Send until sending fails."""
+    while True:
+        await ws.send("x" * 100_000)
 
 
 async def test_cancelled_connect_leaves_nothing() -> None:
@@ -405,15 +407,14 @@ async def test_coroutine_parser_keeps_the_order() -> None:
 
 async def test_raw_messages() -> None:
     """``parse=None`` passes text as str and binary frames as bytes."""
-    async with Server() as server:
-        async with rxws.connect(server.url, parse=None) as ws:
-            stream = ws.stream_filter()
-            session = await server.connection(1)
-            await session.send("text")
-            await session.send(b"\x00\xff")
-            assert await anext(stream) == "text"
-            assert await anext(stream) == b"\x00\xff"
-            assert ws.stats().bytes == 6
+    async with Server() as server, rxws.connect(server.url, parse=None) as ws:
+        stream = ws.stream_filter()
+        session = await server.connection(1)
+        await session.send("text")
+        await session.send(b"\x00\xff")
+        assert await anext(stream) == "text"
+        assert await anext(stream) == b"\x00\xff"
+        assert ws.stats().bytes == 6
 
 
 async def test_dead_peer_is_noticed_by_its_silence() -> None:
@@ -439,9 +440,8 @@ async def test_quiet_peer_that_answers_pings_lives() -> None:
 
 async def test_zombie_is_replaced_after_silence() -> None:
     """With ``silence=``, a peer that only answers pings counts as dead."""
-    async with Server() as server:
-        async with rxws.connect(server.url, silence=0.1, backoff=QUICK):
-            await server.connection(2)
+    async with Server() as server, rxws.connect(server.url, silence=0.1, backoff=QUICK):
+        await server.connection(2)
 
 
 async def test_cold_observable_connects_on_subscription() -> None:

@@ -72,7 +72,7 @@ def of_client(caplog: pytest.LogCaptureFixture) -> list[str]:
     ],
 )
 async def test_a_refusal_shows_no_secret(
-    made: bool, refusal: Refuse, caplog: pytest.LogCaptureFixture
+    *, made: bool, refusal: Refuse, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whatever a refusing server echoes, errors, events, logs and reprs hold no secret of ours."""
     caplog.set_level(logging.DEBUG)
@@ -128,10 +128,9 @@ async def test_a_session_shows_no_secret(caplog: pytest.LogCaptureFixture) -> No
 async def test_payloads_are_logged_at_debug_only(caplog: pytest.LogCaptureFixture) -> None:
     """Above DEBUG the log holds no payload, of messages that can't be parsed either."""
     caplog.set_level(logging.INFO)
-    async with Server() as server:
-        async with rxws.connect(server.url) as ws:
-            done = ws.stream_filter()
-            session = await server.connection(1)
-            await session.send_all(["not json: my-private-payload", '{"my":"private-payload"}'])
-            await anext(done)
+    async with Server() as server, rxws.connect(server.url) as ws:
+        done = ws.stream_filter()
+        session = await server.connection(1)
+        await session.send_all(["not json: my-private-payload", '{"my":"private-payload"}'])
+        await anext(done)
     assert "private-payload" not in caplog.text

@@ -14,7 +14,7 @@ from reactivex import operators as ops
 
 import rxws
 from rxws import where
-from rxws.core.filters import compile as compile_filters
+from rxws.core.filters import compile_filters
 from rxws.streams.fanout import Fanout
 from rxws.streams.hub import Hub
 from tests.virtual import COMPLETED, Log, connected, drained, turns, virtual

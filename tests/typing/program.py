@@ -1,7 +1,5 @@
 """A program as users write them: mypy and pyright check its types, nobody runs it."""
 
-# ruff: noqa: T201
-
 from __future__ import annotations
 
 import asyncio
@@ -342,7 +340,7 @@ async def errors(ws: rxws.ReactiveWebSocket[Trade]) -> None:
 # Watching
 
 
-def describe(event: rxws.Event) -> str:  # noqa: C901, PLR0912 (a case for each event)
+def describe(event: rxws.Event) -> str:
     """Match events by their type, their fields and their places."""
     assert_type(event.time, float)
     assert_type(event.monotonic, float)
