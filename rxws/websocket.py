@@ -366,7 +366,7 @@ class ReactiveWebSocket(Observable[_T], abc.ObserverBase[Any]):
 
     # Threads and loops
 
-    def _on_gate(self, shut: bool) -> None:
+    def _on_gate(self, shut: bool) -> None:  # noqa: FBT001 (called back)
         pool = self._driver.pool
         if shut:
             pool.pause()

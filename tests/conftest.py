@@ -150,9 +150,9 @@ def _open_descriptors() -> dict[int, str]:
     """Return the process's descriptors and what each stands for; nothing where unknowable."""
     targets = {}
     if _DESCRIPTORS.is_dir():
-        for name in os.listdir(_DESCRIPTORS):
+        for name in os.listdir(_DESCRIPTORS):  # noqa: PTH208 -- twice per test
             try:
-                targets[int(name)] = os.readlink(f"{_DESCRIPTORS}/{name}")
+                targets[int(name)] = os.readlink(f"{_DESCRIPTORS}/{name}")  # noqa: PTH115 -- the same
             except FileNotFoundError:
                 continue  # the one by which the folder itself was listed
     return targets

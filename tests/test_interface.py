@@ -370,7 +370,7 @@ async def test_create_ws_that_raises_is_tried_again() -> None:
     """Whatever ``_create_ws`` raises costs one attempt, and the delays between them grow."""
 
     class Shaky(Feed):
-        times: list[float] = []
+        times: list[float] = []  # noqa: RUF012 - there is one instance
 
         async def _create_ws(self) -> Any:
             self.times.append(asyncio.get_running_loop().time())

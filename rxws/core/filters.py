@@ -1,9 +1,9 @@
 """Filters: what users write to say which messages they want, and what it compiles to.
 
-``compile_filters`` turns filters into a ``Matcher``: alternatives, of which one has to match, each made of
-values that have to be equal and of conditions that have to hold. The matcher judges a message by
-itself, one alternative after the other; a ``Router`` takes many matchers apart to judge a message
-by all of them at once.
+``compile_filters`` turns filters into a ``Matcher``: alternatives, of which one has to match,
+each made of values that have to be equal and of conditions that have to hold. The matcher judges
+a message by itself, one alternative after the other; a ``Router`` takes many matchers apart to
+judge a message by all of them at once.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Path:
         return f"Path({self.parts!r})"
 
 
-def _get(container: Any, part: Any, index: bool) -> Any:
+def _get(container: Any, part: Any, index: bool) -> Any:  # noqa: FBT001 (called per message)
     """One step of a path; ``index`` tells whether ``part`` may index a list."""
     try:
         if isinstance(container, dict):
@@ -102,7 +102,7 @@ def _finder(steps: tuple[tuple[Any, bool], ...]) -> Callable[[Any], Any]:
 # The common paths, without a call where the message is made of plain dicts.
 
 
-def _find_one(part: Any, index: bool) -> Callable[[Any], Any]:
+def _find_one(part: Any, index: bool) -> Callable[[Any], Any]:  # noqa: FBT001
     def find(message: Any) -> Any:
         if type(message) is dict:
             try:
@@ -116,9 +116,9 @@ def _find_one(part: Any, index: bool) -> Callable[[Any], Any]:
 
 def _find_two(
     part: Any,
-    index: bool,
+    index: bool,  # noqa: FBT001
     inner: Any,
-    inner_index: bool,
+    inner_index: bool,  # noqa: FBT001
 ) -> Callable[[Any], Any]:
     def find(message: Any) -> Any:
         if type(message) is dict:
@@ -183,7 +183,7 @@ class Alternative:
         """Whether ``message`` matches; what a comparison or condition raises is raised."""
         for path, expected in self.equal:
             value = path.find(message)
-            if value is MISSING or not value == expected:
+            if value is MISSING or not value == expected:  # noqa: SIM201 (!= may differ)
                 return False
         for path, condition in self.conditions:
             value = path.find(message)

@@ -24,8 +24,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from .filters import MISSING, Alternative, Filters, Matcher, Path, lookup
-from .filters import compile_filters
+from .filters import MISSING, Alternative, Filters, Matcher, Path, compile_filters, lookup
 from .where import Check, Choice, Condition
 
 __all__ = ["Registration", "Router"]

@@ -350,7 +350,7 @@ class Choice(Generic[N]):
 
 def _is_number(value: Any) -> bool:
     """Whether ``value`` is one of those that have one order among them: no NaN, no Decimal."""
-    return (type(value) is int or type(value) is float) and value == value
+    return (type(value) is int or type(value) is float) and value == value  # noqa: PLR0124
 
 
 def check_function(function: Any, taker: str) -> Callable[[Any], Any]:
@@ -373,7 +373,7 @@ def indexable(value: Any) -> bool:
     to itself.
     """
     try:
-        return _hashable(value) and bool(value == value)
+        return _hashable(value) and bool(value == value)  # noqa: PLR0124 (NaN)
     except Exception:  # it is raised again, and reported, where a message is compared with it
         return False
 

@@ -161,7 +161,7 @@ class Driver(Generic[_T]):
         finally:
             self._handling = False
 
-    def _carry_out(self, effect: s.Effect) -> None:
+    def _carry_out(self, effect: s.Effect) -> None:  # noqa: C901 (a case for each effect)
         match effect:
             case s.Announce(event):
                 self._announce(event)

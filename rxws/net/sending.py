@@ -95,8 +95,9 @@ class Parcel:
         if self.stage is Stage.DONE:
             return
         self._future = asyncio.get_running_loop().create_future()
+        bound = asyncio.timeout(timeout)
         try:
-            async with asyncio.timeout(timeout) as bound:
+            async with bound:
                 await self._future
         except TimeoutError:
             if not bound.expired():

@@ -46,7 +46,7 @@ def every(seconds: float) -> Observable[int]:
             observer.on_next(count - 1)
 
         timer = loop.call_at(due, tick)
-        return Disposable(lambda: timer.cancel())
+        return Disposable(lambda: timer.cancel())  # noqa: PLW0108 (the timer of that moment)
 
     return Observable(subscribe)
 

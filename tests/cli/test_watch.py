@@ -374,7 +374,7 @@ async def test_a_closed_output_is_read_by_nobody(closed: str, lines: list[str]) 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 async def test_a_full_disk_is_told() -> None:
     """Output that can't be written is an error, told in one line."""
-    with Path("/dev/full").open("wb") as full:
+    with Path("/dev/full").open("wb") as full:  # noqa: ASYNC230 -- opened, not read
         async with Server(sends("[1]")) as server:
             code, _, err = await run("watch", server.url, stdout=full)
     assert code == 1

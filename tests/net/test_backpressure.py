@@ -134,7 +134,7 @@ async def test_a_stalled_consumer_delays_nobody() -> None:
 
         async def reader() -> None:
             async for message in ws.stream_filter():
-                read.append(message)
+                read.append(message)  # noqa: PERF401 (looked at meanwhile)
 
         async with ws:
             reading = asyncio.create_task(reader())

@@ -48,7 +48,7 @@ async def test_a_coroutine_function_runs_one_at_a_time() -> None:
         assert most == 1
 
 
-class Callable_:
+class Callable_:  # noqa: N801 -- not typing's
     """An object that is called like a coroutine function."""
 
     def __init__(self) -> None:

@@ -140,7 +140,7 @@ async def test_dropping_it_unsubscribes() -> None:
     source: Subject[int] = Subject()
     iteration = source.pipe(rxws.to_async_iterator())
     source.on_next(1)
-    with pytest.warns(ResourceWarning, match="aclose"):
+    with pytest.warns(ResourceWarning, match="aclose"):  # noqa: PT031 -- dropping takes two
         del iteration
         gc.collect()
     assert source.observers == []
@@ -324,9 +324,9 @@ async def test_errors_at_the_bound(overflow: Overflow) -> None:
     for number in range(10):
         source.on_next(number)
     items = []
-    with pytest.raises(rxws.BufferOverflow) as caught:
+    with pytest.raises(rxws.BufferOverflow) as caught:  # noqa: PT012 -- what came before counts
         async for item in iteration:
-            items.append(item)
+            items.append(item)  # noqa: PERF401
     assert items == [0, 1, 2]
     assert caught.value.capacity == 3
     assert source.observers == []
@@ -394,7 +394,7 @@ async def test_block_is_undone_by_leaving() -> None:
                 async with iteration:
                     pass
             else:
-                with pytest.warns(ResourceWarning):
+                with pytest.warns(ResourceWarning):  # noqa: PT031 -- dropping takes two
                     del iteration
                     gc.collect()
             await turns()

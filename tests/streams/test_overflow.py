@@ -30,7 +30,7 @@ async def read_all(stream: Any) -> list[Any]:
     items: list[Any] = []
     try:
         async for item in stream:
-            items.append(item)
+            items.append(item)  # noqa: PERF401 -- what came before the error counts
     except rxws.BufferOverflow as error:
         items.append(error.capacity)
     return items

@@ -255,9 +255,9 @@ async def test_failure_comes_after_the_held() -> None:
         await peer.fail(ws, error)
         assert log.ends == [error]
         items = []
-        with pytest.raises(rxws.ConnectError) as caught:
+        with pytest.raises(rxws.ConnectError) as caught:  # noqa: PT012 -- items come first
             async for item in stream:
-                items.append(item)
+                items.append(item)  # noqa: PERF401
         assert (items, caught.value) == ([1, 2], error)
         with pytest.raises(rxws.ConnectError):
             await drained(stream)
@@ -369,7 +369,7 @@ async def test_left_by_async_with() -> None:
         assert ws.stats().streams == 0
         with pytest.raises(ZeroDivisionError):
             async with ws.stream_filter():
-                1 / 0
+                1 / 0  # noqa: B018
         assert ws.stats().streams == 0
 
 

@@ -23,7 +23,7 @@ def connect(url: str, **options: Any) -> websockets_connect:
     return websockets_connect(url, proxy=None, compression=None, max_queue=None, **options)
 
 
-class once(websockets_connect):
+class once(websockets_connect):  # noqa: N801 - used like connect
     """A client that follows no redirect."""
 
     def process_redirect(self, exc: Exception) -> Exception:
@@ -135,7 +135,7 @@ async def test_a_failing_script_closes_with_1011_and_raises_at_the_end() -> None
     async def script(session: Session) -> None:
         assert await session.next_message() == "expected"
 
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError):  # noqa: PT012 - the block raises as it ends
         async with Server(script) as server, connect(server.url) as client:
             await client.send("unexpected")
             with pytest.raises(ConnectionClosedError) as caught:
@@ -150,7 +150,7 @@ async def test_several_failures_are_raised_together() -> None:
     def fail(_: Session, raw: Any) -> None:
         raise KeyError(raw)
 
-    with pytest.raises(ExceptionGroup) as caught:
+    with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012 - the block raises as it ends
         async with Server(on_message=fail) as server:
             for _ in range(2):
                 async with connect(server.url) as client:
@@ -168,7 +168,7 @@ async def test_an_error_of_the_block_goes_before_that_of_a_script(
     async def script(_: Session) -> None:
         raise KeyError
 
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012 - the block raises as it ends
         async with Server(script) as server, connect(server.url):
             await server.wait(lambda: server.errors)
             raise ZeroDivisionError
@@ -414,7 +414,7 @@ async def test_a_failing_feed_is_raised_at_the_end() -> None:
     def make(n: int) -> str:
         raise KeyError(n)
 
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError):  # noqa: PT012 - the block raises as it ends
         async with Server() as server:
             server.feed(100, make)
             await server.wait(lambda: server.errors)

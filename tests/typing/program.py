@@ -19,6 +19,10 @@ from rxws import operators, where
 URL = "wss://feed.example/ws"
 
 
+def show(*values: object) -> None:
+    """Take anything."""
+
+
 class Trade:
     """A message of the user's own type."""
 
@@ -91,12 +95,12 @@ async def on_open(opening: rxws.Opening) -> None:
     """Log in before the connection goes live."""
     await opening.send({"op": "login"})
     answer = await opening.recv()
-    print(answer["ok"], opening.connection)
+    show(answer["ok"], opening.connection)
 
 
 async def snapshot(gap: rxws.Gap) -> list[Trade]:
     """Fill a gap."""
-    print(gap.epoch, gap.reason, gap.planned, gap.until - gap.since, gap.partition, gap.filled)
+    show(gap.epoch, gap.reason, gap.planned, gap.until - gap.since, gap.partition, gap.filled)
     return [Trade() for _ in gap.missing or ()]
 
 
@@ -217,14 +221,14 @@ def is_move(pair: tuple[float, float]) -> bool:
 
 def observe(ws: rxws.ReactiveWebSocket[Trade]) -> None:
     """Observe everything, a stream, and a pipeline of each."""
-    assert_type(ws.subscribe(print), DisposableBase)
+    assert_type(ws.subscribe(show), DisposableBase)
     assert_type(ws.pipe(ops.map(price_of)), Observable[float])
     stream = ws.stream_filter()
     assert_type(stream, rxws.Stream[Trade])
     moves = stream.pipe(ops.map(price_of), ops.pairwise(), ops.filter(is_move))
     assert_type(moves, Observable[tuple[float, float]])
-    moves.subscribe(lambda pair: print(pair[1] - pair[0])).dispose()
-    stream.subscribe(lambda trade: print(trade.price), print, lambda: print("completed"))
+    moves.subscribe(lambda pair: show(pair[1] - pair[0])).dispose()
+    stream.subscribe(lambda trade: show(trade.price), show, lambda: show("completed"))
 
 
 def filters(ws: rxws.ReactiveWebSocket[Any]) -> None:
@@ -258,7 +262,7 @@ async def iterate(ws: rxws.ReactiveWebSocket[Trade]) -> None:
     assert_type(with_gaps, rxws.Stream[Trade | rxws.Gap])
     async for item in with_gaps:
         if isinstance(item, rxws.Gap):
-            print("missing since", item.since)
+            show("missing since", item.since)
         else:
             assert_type(item, Trade)
     await stream.close()
@@ -283,8 +287,8 @@ async def save(trade: Trade) -> None:
 def handle(ws: rxws.ReactiveWebSocket[Trade]) -> None:
     """Handle with functions and coroutine functions."""
     assert_type(ws.add_handler(save, capacity=10, overflow=rxws.Overflow.LATEST), DisposableBase)
-    ws.add_handler(lambda trade: print(trade.price)).dispose()
-    ws.add_handler(print)
+    ws.add_handler(lambda trade: show(trade.price)).dispose()
+    ws.add_handler(show)
     ws.remove_handler(save)
 
 
@@ -312,7 +316,7 @@ async def send(ws: rxws.ReactiveWebSocket[Trade]) -> None:
     assert_type(await ws.request({"id": 7}, reply=[{"id": 7}], timeout=1), Trade)
     book = ws.multiplex({"sub": "book"}, lambda: {"unsub": "book"}, [{"topic": "book"}])
     assert_type(book, Observable[Trade])
-    book.subscribe(print).dispose()
+    book.subscribe(show).dispose()
 
     rx.of(1, 2, 3).subscribe(ws)
     ws.on_next({"op": "hello"})
@@ -332,7 +336,7 @@ async def errors(ws: rxws.ReactiveWebSocket[Trade]) -> None:
     except rxws.RetriesExhausted as error:
         assert_type(error.attempts, int)
     except (rxws.ConnectError, rxws.ClosedError, rxws.FilterError) as error:
-        print(error)
+        show(error)
     except rxws.RxwsError:
         pass
 
@@ -340,8 +344,8 @@ async def errors(ws: rxws.ReactiveWebSocket[Trade]) -> None:
 # Watching
 
 
-def describe(event: rxws.Event) -> str:
-    """Match events by their type, their fields and their places."""
+def about_connections(event: rxws.Event) -> str | None:
+    """Match events by their type and the places of their fields."""
     assert_type(event.time, float)
     assert_type(event.monotonic, float)
     match event:
@@ -349,10 +353,6 @@ def describe(event: rxws.Event) -> str:
             return f"dial {attempt} of connection {epoch}"
         case rxws.Connected(epoch) | rxws.Reset(epoch):
             return f"connection {epoch}"
-        case rxws.ConnectFailed(attempt=attempt, error=error, retry_in=None):
-            return f"gave up at {attempt}: {error}"
-        case rxws.ConnectFailed(retry_in=seconds):
-            return f"again in {seconds} s"
         case rxws.Disconnected(epoch, code=1001 | 1012 as code):
             return f"{epoch} restarts: {code}"
         case rxws.Disconnected(epoch, code, reason):
@@ -360,6 +360,17 @@ def describe(event: rxws.Event) -> str:
             return f"{epoch} ended: {code} {reason}"
         case rxws.Rotating(epoch, reason):
             return f"{epoch}: {reason}"
+        case rxws.Closed(None):
+            return "exited"
+        case rxws.Closed(error):
+            return f"failed: {error}"
+        case _:
+            return None
+
+
+def about_takeovers(event: rxws.Event) -> str | None:
+    """Match events by the names of their fields."""
+    match event:
         case rxws.Rotated(old, new, overlap=overlap, duplicates=duplicates, matched=True):
             return f"{old} -> {new}: {overlap:.1f} s, {duplicates} duplicates"
         case rxws.Rotated(early=early):
@@ -368,10 +379,21 @@ def describe(event: rxws.Event) -> str:
         case rxws.RotationFailed(error=error, retry_in=seconds):
             assert_type(seconds, float)
             return str(error)
+        case rxws.ConnectFailed(attempt=attempt, error=error, retry_in=None):
+            return f"gave up at {attempt}: {error}"
+        case rxws.ConnectFailed(retry_in=seconds):
+            return f"again in {seconds} s"
         case rxws.Gap(missing=range() as missing):
             return f"{len(missing)} missing"
         case rxws.Gap(since=since, until=until):
             return f"{until - since:.1f} s missing"
+        case _:
+            return None
+
+
+def about_consumers(event: rxws.Event) -> str | None:
+    """Match what went wrong in the user's own functions."""
+    match event:
         case rxws.ParseFailed(raw, error):
             assert_type(raw, str | bytes)
             return str(error)
@@ -381,18 +403,17 @@ def describe(event: rxws.Event) -> str:
             return str(error)
         case rxws.Overflowed(stream, dropped):
             return f"{stream} dropped {dropped}"
-        case rxws.Closed(None):
-            return "exited"
-        case rxws.Closed(error):
-            return f"failed: {error}"
         case _:
-            return "something else"
+            return None
 
 
 def watch(ws: rxws.ReactiveWebSocket[Trade]) -> None:
     """Watch the websocket live."""
     assert_type(ws.events, Observable[rxws.Event])
-    ws.events.pipe(ops.map(describe)).subscribe(print)
+    for describe in (about_connections, about_takeovers, about_consumers):
+        texts = ws.events.pipe(ops.map(describe))
+        assert_type(texts, Observable[str | None])
+        texts.subscribe(show)
     stats = ws.stats()
     assert_type(stats, rxws.Stats)
     assert_type(stats.messages + stats.bytes + stats.duplicates + stats.dropped, int)
@@ -441,10 +462,10 @@ async def use_the_feed() -> None:
     async with feed.stream_filter([{"e": "trade"}]) as trades:
         assert_type(trades, rxws.Stream[Any])
         async for trade in trades:
-            print(trade)
+            show(trade)
     assert_type(feed.add_handler(save), DisposableBase)
     assert_type(feed.rxws_socket, rxws.ReactiveWebSocket[Any])
-    print(feed.present_ws)
+    show(feed.present_ws)
     await feed.exit()
 
 
@@ -510,6 +531,6 @@ def bring_a_transport() -> None:
     """An object of the right shape is a transport; there is nothing to inherit from."""
     transport: rxws.Transport = Wires()
     link: rxws.Link = Wire()
-    print(link)
+    show(link)
     assert_type(rxws.connect(URL, parse=parse, transport=transport), rxws.ReactiveWebSocket[Trade])
     rxws.connect(URL, transport=Wires())
