@@ -87,6 +87,23 @@ def connect(source: Source, **options: Any) -> ReactiveWebSocket[Any]:
     return ReactiveWebSocket(source, checked, rotate_on)
 
 
+@overload
+def observe(
+    source: Source, *, parse: None, **options: Unpack[ConnectOptions]
+) -> Observable[Raw]: ...
+@overload
+def observe(
+    source: Source,
+    *,
+    parse: Callable[[Any], Awaitable[_T]],
+    **options: Unpack[ConnectOptions],
+) -> Observable[_T]: ...
+@overload
+def observe(
+    source: Source, *, parse: Callable[[Any], _T], **options: Unpack[ConnectOptions]
+) -> Observable[_T]: ...
+@overload
+def observe(source: Source, **options: Unpack[ConnectOptions]) -> Observable[Any]: ...
 def observe(source: Source, **options: Any) -> Observable[Any]:
     """The cold form of `connect`: connects for each subscription, and exits on its disposal.
 
