@@ -174,9 +174,7 @@ class Driver(Generic[_T]):
             case s.GoLive(epoch, after):
                 self._go_live(self.pool[epoch], after)
             case s.Hold(epoch):
-                self._overlapping_since = self._now()
-                if self._options.sends_move_at_ready:
-                    self._send_on(self.pool[epoch])
+                self._hold(self.pool[epoch])
             case s.Drain(old, new):
                 self._drain(self.pool[old], self.pool[new])
             case s.Splice():
@@ -293,32 +291,39 @@ class Driver(Generic[_T]):
         self.sender.attach(connection)
         self._watcher.on_outlet(connection.epoch)
 
+    def _hold(self, successor: Connection[_T]) -> None:
+        self._overlapping_since = self._now()
+        if self._options.sends_move_at_ready:
+            self._send_on(successor)
+        if self.intake.handover.full:  # by what it brought while it was prepared
+            self.feed(s.Full())
+
     def _drain(self, old: Connection[_T], new: Connection[_T]) -> None:
         self._send_on(new)
         self.topics.ledger.closed(old.epoch)
         self._tasks.spawn(old.close(discard=False), f"drain {old.epoch}")
 
     def _splice(self, effect: s.Splice) -> None:
-        now = self._now()
+        overlap = self._now() - self._overlapping_since
         new = self.pool.get(effect.new)  # it may be lost by now
         if new is not None:
             self._send_on(new)
         self.rotations += 1
         spliced = self.intake.splice(effect.new, old_lost=effect.old_lost)
-        if new is not None:
-            new.resume("hold")
         self._announce(
             Rotated(
                 effect.old,
                 effect.new,
                 effect.reason,
-                overlap=now - self._overlapping_since,
+                overlap=overlap,
                 duplicates=spliced.duplicates,
                 matched=spliced.matched,
                 early=effect.early,
             )
         )
-        self._watcher.on_live(effect.new)
+        if new is not None:
+            new.resume("hold")
+            self._watcher.on_live(effect.new)
 
     def _forget(self, epoch: int) -> None:
         dial = self._dials.pop(epoch, None)
