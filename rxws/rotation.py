@@ -11,6 +11,7 @@ from reactivex.disposable import CompositeDisposable
 
 from .core.errors import ClosedError
 from .core.events import Event, SignalFailed
+from .streams.isolation import FAULTS
 
 __all__ = ["Rotations", "any_of", "signal_of"]
 
@@ -110,7 +111,7 @@ class Rotations:
         with contextlib.suppress(ClosedError):  # a signal of the end, that of a stream say
             self._rotate("signal")
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: BaseException) -> None:
         self._announce(SignalFailed(error))
 
     def on_live(self, epoch: int) -> None:
@@ -128,4 +129,7 @@ class Rotations:
     def _end(self, epoch: int) -> None:
         subscription = self._subscriptions.pop(epoch, None)
         if subscription is not None:
-            subscription.dispose()
+            try:
+                subscription.dispose()
+            except FAULTS as error:  # the user's
+                self._failed(error)

@@ -147,13 +147,15 @@ class ReactiveWebSocket(Observable[_T], abc.ObserverBase[Any]):
         topic = Topic(subscribe, unsubscribe)
         return Multiplex(self._hub, compile_filters(filters), topic, self._join, self._leave)
 
-    def _join(self, topic: Topic) -> None:
+    # From other threads they take effect later, when the opposite may have come first.
+
+    def _join(self, topic: Topic, is_wanted: Callable[[], bool]) -> None:
         topics = self._driver.topics
         subscription = topics.subscription(topic)  # raises to the observer
-        self._on_loop(lambda: topics.join(topic, subscription))
+        self._on_loop(lambda: topics.join(topic, subscription) if is_wanted() else None)
 
-    def _leave(self, topic: Topic) -> None:
-        self._on_loop(lambda: self._driver.topics.leave(topic))
+    def _leave(self, topic: Topic, is_wanted: Callable[[], bool]) -> None:
+        self._on_loop(lambda: None if is_wanted() else self._driver.topics.leave(topic))
 
     @property
     def events(self) -> Observable[Event]:
@@ -367,10 +369,12 @@ class ReactiveWebSocket(Observable[_T], abc.ObserverBase[Any]):
     # Threads and loops
 
     def _on_gate(self, shut: bool) -> None:  # noqa: FBT001 (called back)
-        pool = self._driver.pool
+        pool, intake = self._driver.pool, self._driver.intake
         if shut:
+            intake.pause()
             pool.pause()
         else:
+            intake.resume()
             pool.resume()
 
     def _event_observer_failed(self, observer: object, error: BaseException) -> None:

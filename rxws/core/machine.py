@@ -109,6 +109,7 @@ class Machine:
         self._quiet = quiet
         self._epochs = 0  # connections that were ready so far
         self._lost: int | None = None
+        self._successor_lost: Lost | None = None
         self._attempt = 0  # dials in a row for the connection on its way
         self._unstable = 0  # dials in a row since a connection was last stable
         self._reason = ""
@@ -310,7 +311,10 @@ class Machine:
             StopTimer(Timer.QUIET),
             Splice(old, new, self._reason, early, old_lost),
         ]
-        return effects if old_lost else [*effects, Forget(old)]
+        if not old_lost:
+            effects.append(Forget(old))
+        lost, self._successor_lost = self._successor_lost, None
+        return effects if lost is None else [*effects, *self._lost_live(lost)]
 
     def _lost_while_overlapping(self, lost: Lost) -> list[Effect]:
         if lost.epoch == self.live:
@@ -328,8 +332,9 @@ class Machine:
             return self._splice(old_lost=True)
         if lost.epoch != self.next:
             return []
-        # The predecessor is closing already: the successor takes over what it held, and is lost.
-        return [*self._splice(), *self._lost_live(lost)]
+        # The predecessor still brings what it has; then the successor takes over, and is lost.
+        self._successor_lost = lost
+        return []
 
     # The end
 

@@ -76,4 +76,7 @@ class Announcer:
     def _text(self, event: Event) -> str:
         if isinstance(event, ParseFailed):  # a payload is for DEBUG only
             return f"ParseFailed({len(event.raw)} long, error={event.error!r})"
-        return repr(event)
+        try:
+            return repr(event)
+        except Exception as error:  # of what the user made
+            return f"{type(event).__name__}(...), whose repr raised {type(error).__name__}"

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 from ..core.events import ConsumerFailed, Event, Gap
 from ..core.handover import Handover
 from ..streams.hub import Hub
+from ..streams.isolation import FAULTS, is_cancelled
 from ..streams.tasks import Tasks
 from .connection import Connection
 from .options import Options
@@ -34,6 +35,7 @@ class Breaks(Generic[_T]):
     Attributes:
         gaps: declared so far.
         filling: whether live messages have to wait for a filling.
+        overlapped: whether the old connection was still open when the new one was ready.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Breaks(Generic[_T]):
     ) -> None:
         self.gaps = 0
         self.filling = False
+        self.overlapped = False
         self._options = options
         self._hub = hub
         self._handover = handover
@@ -64,6 +67,9 @@ class Breaks(Generic[_T]):
         if self.filling and connection is self._connection:
             self.cancel()
             self._go_on([], filled=False)
+        if self._gap is not None and self._gap.epoch > connection.epoch:
+            self._orderly = connection.code is not None
+            return  # its successor ended before it: that is where the feed breaks off
         age = asyncio.get_running_loop().time() - connection.last_message
         since = time.time() - age
         reason = str(connection.loss) if connection.loss is not None else "closed"
@@ -76,7 +82,7 @@ class Breaks(Generic[_T]):
         It did not when it ended with a Close frame, or when the new one brought something that
         the old one had brought too: then nothing lies between them.
         """
-        return not self._orderly and brought_twice == 0
+        return not (self._orderly and self.overlapped) and brought_twice == 0
 
     def declare(self) -> None:
         """The feed goes on after a gap that nothing fills."""
@@ -99,7 +105,9 @@ class Breaks(Generic[_T]):
             async with asyncio.timeout(self._options.resync_timeout):
                 messages = await self._ask()
             filled = True
-        except Exception as error:
+        except FAULTS as error:
+            if is_cancelled(error):
+                raise
             self._announce(ConsumerFailed(self._options.resync, error))
         self._go_on(messages, filled=filled)
 

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from ..core.errors import ConnectionLost
 from ..core.redact import escape_control
 from ..streams.handlers import is_coroutine_function
-from ..streams.isolation import FAULTS
+from ..streams.isolation import FAULTS, is_cancelled
 from ..streams.tasks import Tasks
 from .heart import Heart
 from .options import Options
@@ -79,6 +79,7 @@ class Connection(Generic[_T]):
         self._opening: deque[_T] | None = deque()
         self._opening_waiter: asyncio.Future[None] | None = None
         self._verdict = ""
+        self._paused_later = False
         self._end: tuple[int | None, str, BaseException | None] | None = None
         self.ended = asyncio.Event()
         self._heart = Heart(
@@ -90,6 +91,11 @@ class Connection(Generic[_T]):
             tasks=tasks,
             on_dead=self._dead,
         )
+
+    @property
+    def is_parsing(self) -> bool:
+        """Whether something that arrived is not handed on yet."""
+        return self._parser is not None
 
     # Receiving
 
@@ -124,7 +130,9 @@ class Connection(Generic[_T]):
                     self.resume("parser")
                 try:
                     message = await self._parse(raw)
-                except Exception as error:
+                except FAULTS as error:
+                    if is_cancelled(error):
+                        raise
                     self._on_unparsed(raw, error)
                 else:
                     self._take(message, raw)
@@ -155,6 +163,8 @@ class Connection(Generic[_T]):
         """``on_open`` is done: it reads no more."""
         self._opening = None
         self._wake_opening()
+        if self._paused_later:
+            self.pause("consumer")
 
     def _wake_opening(self) -> None:
         waiter, self._opening_waiter = self._opening_waiter, None
@@ -165,14 +175,19 @@ class Connection(Generic[_T]):
 
     def pause(self, why: str) -> None:
         """Read no further, until everybody who paused it resumed it."""
+        if why == "consumer" and self._opening is not None:
+            self._paused_later = True  # on_open reads; what it reads is held, and bounded there
+            return
         if not self._pauses:
             self.link.pause()
         self._pauses.add(why)
-        if why != "parser":
+        if why != "parser" and not self.closing:
             self._may_parse.clear()
 
     def resume(self, why: str) -> None:
         """Undo one `pause`."""
+        if why == "consumer":
+            self._paused_later = False
         if why in self._pauses:
             self._pauses.remove(why)
             if self._pauses <= {"parser"}:
@@ -188,6 +203,7 @@ class Connection(Generic[_T]):
 
     def abort(self) -> None:
         """End it at once."""
+        self._on_message = self._on_lost = _to_nobody  # its epoch may be another's by now
         self._heart.stop()
         self._may_parse.set()
         self.link.abort()
@@ -219,6 +235,10 @@ class Connection(Generic[_T]):
         self._wake_opening()
         self.ended.set()
         self._on_lost(self)
+
+
+def _to_nobody(*_: Any) -> None:
+    pass
 
 
 def _as_it_is(raw: Raw) -> Raw:

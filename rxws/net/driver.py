@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ..core import steps as s
 from ..core.errors import ClosedError, ConnectError, RxwsError
 from ..core.events import Closed, Event, ParseFailed, Rotated
 from ..core.machine import Machine, Phase
 from ..streams.hub import Hub
+from ..streams.isolation import FAULTS
 from ..streams.tasks import Tasks
 from .connection import Connection
 from .dialer import Dialer
@@ -23,25 +24,13 @@ from .sender import Sender
 from .timers import Timers
 from .topics import Topics
 from .transport import Link
+from .watcher import Watcher
 
-__all__ = ["Driver", "Watcher"]
+__all__ = ["Driver"]
 
 _T = TypeVar("_T")
 
 _QUIET = 0.04  # seconds without a message after which a closing predecessor counts as drained
-
-
-class Watcher(Protocol):
-    """Told of the stages of each connection; it asks for the rotations."""
-
-    def on_outlet(self, epoch: int) -> None:
-        """Sends go to this connection from now on."""
-
-    def on_live(self, epoch: int) -> None:
-        """This connection is the live one."""
-
-    def on_gone(self, epoch: int) -> None:
-        """This connection has ended."""
 
 
 class Driver(Generic[_T]):
@@ -136,10 +125,7 @@ class Driver(Generic[_T]):
 
     def rotate(self, reason: str) -> None:
         """Ask for a rotation; while a gap is being filled, it begins after that."""
-        if self.intake.breaks.filling:
-            self._postponed = reason
-        else:
-            self.feed(s.Signal(reason))
+        self.feed(s.Signal(reason))
 
     def _rotate_postponed(self) -> None:
         if self._postponed is not None:
@@ -156,7 +142,11 @@ class Driver(Generic[_T]):
         self._handling = True
         try:
             while self._steps:
-                for effect in self.machine.handle(self._steps.popleft()):
+                step = self._steps.popleft()
+                if isinstance(step, s.Signal) and self.intake.breaks.filling:
+                    self._postponed = step.reason
+                    continue
+                for effect in self.machine.handle(step):
                     self._carry_out(effect)
         finally:
             self._handling = False
@@ -194,14 +184,24 @@ class Driver(Generic[_T]):
     def _elapsed(self, timer: s.Timer, seconds: float) -> None:
         if timer is s.Timer.QUIET and not self._predecessor_is_quiet(seconds):
             self._timers.start(timer, seconds)
+        elif timer is s.Timer.DRAIN and self._predecessor.is_parsing:
+            self._timers.start(timer, _QUIET)  # what arrived in time is still handed on
         else:
             self.feed(s.Elapsed(timer))
 
     def _predecessor_is_quiet(self, seconds: float) -> bool:
         """Whether the successor holds something while the predecessor brings nothing."""
+        old = self._predecessor
+        return (
+            bool(self.intake.handover.held)
+            and not old.is_parsing
+            and self._now() - old.last_message >= seconds
+        )
+
+    @property
+    def _predecessor(self) -> Connection[_T]:
         assert self.machine.live is not None
-        old = self.pool[self.machine.live]
-        return bool(self.intake.handover.held) and self._now() - old.last_message >= seconds
+        return self.pool[self.machine.live]
 
     # Connecting
 
@@ -250,7 +250,7 @@ class Driver(Generic[_T]):
             return default
         try:
             return bool(self._options.retry(error))
-        except Exception as fault:  # the user's function; the default stands in for it
+        except FAULTS as fault:  # the user's function; the default stands in for it
             self._hub.report(self._options.retry, fault)
             return default
 
@@ -263,8 +263,10 @@ class Driver(Generic[_T]):
             return  # a dial finds out by itself; what was forgotten concerns nobody
         retryable = self._may_retry(loss, default=True)
         self._redactor.exception(loss)
-        self.intake.breaks.ended(connection)
+        if epoch == self.machine.live or self.machine.phase is Phase.DRAINING:
+            self.intake.breaks.ended(connection)
         self._part(connection)
+        connection.abort()  # what `recv` raised may have left the socket open
         reason = self._redactor.text(connection.reason)
         self.feed(s.Lost(epoch, connection.code, reason, loss, retryable))
 
@@ -293,6 +295,7 @@ class Driver(Generic[_T]):
 
     def _hold(self, successor: Connection[_T]) -> None:
         self._overlapping_since = self._now()
+        self.intake.breaks.overlapped = self._predecessor.link.is_open
         if self._options.sends_move_at_ready:
             self._send_on(successor)
         if self.intake.handover.full:  # by what it brought while it was prepared

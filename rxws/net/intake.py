@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -63,6 +64,8 @@ class Intake(Generic[_T]):
         self.breaks: Breaks[_T] = Breaks(
             options, hub, self.handover, tasks=tasks, announce=announce, resume=self._mended
         )
+        self._stopped_at = math.inf
+        self._stopped = 0.0
         self._machine = machine
         self._hub = hub
         self._on_full = on_full
@@ -74,7 +77,7 @@ class Intake(Generic[_T]):
             self.replies.offer(message)
         epoch = connection.epoch
         if epoch == self._machine.live and not self.breaks.filling:
-            if self.handover.admit(epoch, message, raw, connection.last_message):
+            if self.handover.admit(epoch, message, raw, self._lived(connection.last_message)):
                 self._hub.emit(message)
         elif epoch in (self._machine.next, self._machine.live):
             self.handover.hold(message, raw)
@@ -82,6 +85,18 @@ class Intake(Generic[_T]):
                 self._on_full()
             if self.handover.full:  # nobody could take over yet
                 connection.pause("hold")
+
+    def pause(self) -> None:
+        """Reading stops: what is remembered grows no older until it goes on."""
+        self._stopped_at = _now()
+
+    def resume(self) -> None:
+        """Reading goes on."""
+        self._stopped += _now() - self._stopped_at
+        self._stopped_at = math.inf
+
+    def _lived(self, moment: float) -> float:
+        return min(moment, self._stopped_at) - self._stopped
 
     def begin(self, connection: Connection[_T], *, after_loss: bool) -> None:
         """A connection is live, and there was none just before."""
@@ -95,7 +110,7 @@ class Intake(Generic[_T]):
         self._on_mended()
 
     def _deliver_held(self, connection: Connection[_T]) -> None:
-        now = _now()
+        now = self._lived(_now())
         for message, raw in self.handover.release():
             if self.handover.admit(connection.epoch, message, raw, now):
                 self._hub.emit(message)
@@ -103,7 +118,7 @@ class Intake(Generic[_T]):
 
     def splice(self, new: int, *, old_lost: bool) -> Spliced[_T]:
         """The successor takes over: emit what it holds and the predecessor did not bring."""
-        spliced = self.handover.splice(new, _now())
+        spliced = self.handover.splice(new, self._lived(_now()))
         if old_lost and self.breaks.is_gap(spliced.duplicates):
             self.breaks.declare()
         for message in spliced.messages:

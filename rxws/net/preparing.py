@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
 from ..core.errors import ConnectError
+from ..streams.isolation import FAULTS, is_cancelled
 from .connection import Connection, Opening
 from .dialer import Dialer
 from .options import Options
@@ -52,7 +53,9 @@ class Preparer(Generic[_T]):
             return await self._prepare(epoch)
         except ConnectError:
             raise
-        except Exception as error:
+        except FAULTS as error:
+            if is_cancelled(error):
+                raise
             text = f"could not connect: {str(error) or type(error).__name__}"
             raise ConnectError(text, cause=error) from error
 

@@ -39,7 +39,9 @@ class Reader:
     def start(self, receiver: Receiver) -> None:
         """Begin to read."""
         loop = asyncio.get_running_loop()
-        self._task = loop.create_task(self._run(receiver), name="rxws reader")
+        self._task = asyncio.Task(self._run(receiver), loop=loop, name="rxws reader")
+        # Of what ends the whole loop, KeyboardInterrupt say, the loop tells by itself.
+        self._task.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     def pause(self) -> None:
         """Read no further message until `resume`."""
@@ -69,7 +71,7 @@ class Reader:
     async def _run(self, receiver: Receiver) -> None:
         try:
             error = await self._read(receiver)
-        except asyncio.CancelledError:
+        except BaseException:
             receiver.lost(None, "", None)
             raise
         code, reason = self._ended(error)

@@ -122,7 +122,9 @@ class Sender:
 
     def attach(self, connection: Connection[Any]) -> None:
         """Send on ``connection`` from now on, what waits first."""
-        self.outlet = connection
+        before, self.outlet = self.outlet, connection
+        if before is not None and before is not connection:
+            self._outbox.put_back(before.lane.withdraw())
         for parcel in self._outbox.take():
             connection.lane.post(parcel)
 
@@ -135,6 +137,8 @@ class Sender:
             self._refuse(kept)
         if self.outlet is connection:
             self.outlet = None
+        elif self.outlet is not None:
+            self.attach(self.outlet)
 
     def end(self, error: Exception | None) -> None:
         """Nothing is sent any more."""

@@ -182,6 +182,12 @@ class Lane:
             lost = None if self._link.is_open else ConnectionLost("it ended while sending")
             parcel.done(lost)
 
+    def withdraw(self) -> list[Parcel]:
+        """Give up what waits and may as well be sent elsewhere; in order."""
+        waiting, self._waiting = self._waiting, deque()
+        self._waiting.extend(parcel for parcel in waiting if not parcel.keep)
+        return [parcel for parcel in waiting if parcel.keep and parcel.stage is Stage.WAITING]
+
     def end(self) -> list[Parcel]:
         """The connection takes nothing more; returns what outlives it, in order."""
         self._ended = True

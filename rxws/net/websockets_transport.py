@@ -32,6 +32,7 @@ __all__ = ["WebsocketsTransport", "explain", "known_options"]
 
 _FATAL_STATUS = frozenset({401, 403, 404})
 _LONGEST_RETRY_AFTER = 600.0  # seconds; a server that asks for more is asked again all the same
+_HANG_UP_SECONDS = 2.0  # for the server to close the socket after the closing handshake
 _LONGEST_HEAD = 65_536  # bytes of a handshake's answer that are looked at
 
 
@@ -73,7 +74,13 @@ class WebsocketsTransport:
     async def connect(self, url: str, options: Mapping[str, Any]) -> Link:
         """Open one connection; see `Transport.connect`."""
         guard = _RedirectGuard(url)
-        given = {"ping_interval": None, "open_timeout": None, "logger": self._log, **options}
+        given = {
+            "ping_interval": None,
+            "open_timeout": None,
+            "close_timeout": 2,
+            "logger": self._log,
+            **options,
+        }
         try:
             make: Any = guard.make  # a wrapper is documented; the annotation knows classes only
             connection = await websockets.connect(url, create_connection=make, **given)
@@ -172,6 +179,7 @@ class _Connection(ClientConnection):
         self.raw_transport: asyncio.Transport | None = None
         self._guard = guard
         self._head = b""
+        self._cut: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.raw_transport = cast("asyncio.Transport", transport)
@@ -189,6 +197,15 @@ class _Connection(ClientConnection):
                 self.raw_transport.abort()
                 return
         super().data_received(data)
+        if self._cut is None and self.response is not None and self.protocol.close_expected():
+            # Both have said goodbye: a peer that holds the socket all the same is cut off.
+            assert self.raw_transport is not None
+            self._cut = self.loop.call_later(_HANG_UP_SECONDS, self.raw_transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._cut is not None:
+            self._cut.cancel()
+        super().connection_lost(exc)
 
     def eof_received(self) -> None:
         if self._head:

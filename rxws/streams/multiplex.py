@@ -53,8 +53,8 @@ class Multiplex(Observable[_T], Generic[_T]):
         hub: Hub[_T],
         matcher: Matcher,
         topic: Topic,
-        join: Callable[[Topic], None],
-        leave: Callable[[Topic], None],
+        join: Callable[[Topic, Callable[[], bool]], None],
+        leave: Callable[[Topic, Callable[[], bool]], None],
     ) -> None:
         super().__init__()
         self._hub = hub
@@ -62,6 +62,9 @@ class Multiplex(Observable[_T], Generic[_T]):
         self._topic = topic
         self._join = join
         self._leave = leave
+
+    def _is_wanted(self) -> bool:
+        return bool(self._fanout.observers)
 
     def _subscribe_core(
         self,
@@ -73,7 +76,7 @@ class Multiplex(Observable[_T], Generic[_T]):
             subscription = self._fanout.add(observer)
             if is_first and not self._fanout.ended:
                 try:
-                    self._join(self._topic)
+                    self._join(self._topic, self._is_wanted)
                 except Exception:
                     subscription.dispose()
                     raise  # Observable.subscribe gives it to the observer
@@ -83,6 +86,6 @@ class Multiplex(Observable[_T], Generic[_T]):
                 had_observers = bool(self._fanout.observers)
                 subscription.dispose()
                 if had_observers and not self._fanout.observers and not self._fanout.ended:
-                    self._leave(self._topic)
+                    self._leave(self._topic, self._is_wanted)
 
         return Disposable(dispose)

@@ -27,7 +27,10 @@ class Tasks:
 
     def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
         """Run ``work`` as a task of this owner."""
-        task = asyncio.get_running_loop().create_task(work, name=f"rxws {name}")
+        # Never eagerly: who spawns a task notes it before it runs.
+        task: asyncio.Task[Any] = asyncio.Task(
+            work, loop=asyncio.get_running_loop(), name=f"rxws {name}"
+        )
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task

@@ -202,18 +202,7 @@ ROWS: list[tuple[Phase, s.Step, Phase, list[s.Effect]]] = [
     (Phase.DRAINING, elapsed(Timer.OVERLAP), Phase.DRAINING, []),
     (Phase.DRAINING, FULL, Phase.OPEN, spliced(early=True)),
     (Phase.DRAINING, lost(1), Phase.OPEN, spliced(old_lost=True)),
-    (
-        Phase.DRAINING,
-        lost(2),
-        Phase.WAITING,
-        [*spliced(), *disconnected(2), timer(Timer.RETRY, 1.0)],
-    ),
-    (
-        Phase.DRAINING,
-        lost(2, retryable=False),
-        Phase.CLOSED,
-        [*spliced(), *disconnected(2), *ended(ERROR)],
-    ),
+    (Phase.DRAINING, lost(2), Phase.DRAINING, []),
     (Phase.DRAINING, lost(7), Phase.DRAINING, []),
     (Phase.DRAINING, EXIT, Phase.CLOSING, SHUTDOWN),
     (Phase.CLOSING, s.Ready(2), Phase.CLOSING, [s.Forget(2)]),
@@ -348,11 +337,31 @@ def test_who_is_lost_last_is_the_one_before_the_gap():
 
 def test_a_successor_lost_while_draining_is_the_one_before_the_gap():
     """What the successor held is delivered before the gap that its loss leaves."""
-    made, effects = run([*PATHS[Phase.DRAINING], lost(2)])
-    kinds = [type(effect) for effect in effects[-1]]
-    assert kinds.index(s.Splice) < kinds.index(s.Forget) < kinds.index(s.Announce)
+    made, effects = run([*PATHS[Phase.DRAINING], lost(2), lost(1)])
+    assert effects[-1] == [
+        *spliced(old_lost=True),
+        *disconnected(2),
+        timer(Timer.RETRY, 1.0),
+    ]
     made.handle(elapsed(Timer.RETRY))
     assert made.handle(s.Ready(3)) == live(3, after=2)
+
+
+@pytest.mark.parametrize(
+    ("step", "early"), [(elapsed(Timer.DRAIN), False), (elapsed(Timer.QUIET), False), (FULL, True)]
+)
+def test_a_predecessor_is_drained_although_its_successor_is_lost(step, early):
+    """A closing connection is read to its end before the loss of its successor takes effect."""
+    made, effects = run([*PATHS[Phase.DRAINING], lost(2), step])
+    assert made.phase is Phase.WAITING
+    assert effects[-1] == [*spliced(early=early), *disconnected(2), timer(Timer.RETRY, 1.0)]
+
+
+def test_a_successor_that_may_not_be_replaced_ends_all_after_the_drain():
+    """A loss that retrying can't mend ends everything, once what was held is delivered."""
+    made, effects = run([*PATHS[Phase.DRAINING], lost(2, retryable=False), elapsed(Timer.DRAIN)])
+    assert made.phase is Phase.CLOSED
+    assert effects[-1] == [*spliced(), *disconnected(2), *ended(ERROR)]
 
 
 @pytest.mark.parametrize("phase", [Phase.DIALING, Phase.DIALING_NEXT])
@@ -459,6 +468,7 @@ class Shell:
         self.lost: int | None = None
         self.rotating = False
         self.shutting = False
+        self.owed: s.Lost | None = None
         self.ends: list[BaseException | None] = []
         self.delays = 0  # since a connection was stable
         self.unstable = 0  # dials since then
@@ -622,7 +632,12 @@ class Shell:
             assert (now, self.live) == (phase, live)
             assert [x for x in effects if not isinstance(x, s.Forget)] == []
         self.check_timers(now)
-        self.check_end(step, effects, phase, was_over=was_over, stale=stale)
+        cause = step
+        if phase is Phase.DRAINING and isinstance(step, s.Lost) and not stale and now is phase:
+            self.owed = step  # takes effect when the predecessor is drained
+        elif now is not Phase.DRAINING and self.owed is not None:
+            cause, self.owed = self.owed, None
+        self.check_end(cause, effects, phase, was_over=was_over, stale=stale)
 
     def check_timers(self, now: Phase) -> None:
         wanted = {
