@@ -62,7 +62,7 @@ class ReactiveWebSocket(Observable[_T], abc.ObserverBase[Any]):
         self._shown = redact_url(source) if isinstance(source, str) else "made by a function"
         self._events = EventSource(self._event_observer_failed)
         announce = Announcer(redactor, self._events).announce
-        self._hub: Hub[_T] = Hub(announce, self._on_gate, copy)
+        self._hub: Hub[_T] = Hub(announce, self._on_gate, copy, redactor.exception)
         self._handlers: Handlers[_T] = Handlers(self._hub)
         self._driver: Driver[_T] = Driver(
             Dialer(source, options),
@@ -240,10 +240,12 @@ class ReactiveWebSocket(Observable[_T], abc.ObserverBase[Any]):
         Args:
             message: as for `send`; it waits for a connection if there is none.
             reply: filters as in `stream_filter`.
-            timeout: seconds, for everything together.
+            timeout: seconds, for everything together. The sending is bounded by
+                ``send_timeout`` besides.
 
         Raises:
             RequestTimeout: no reply within ``timeout``.
+            SendTimeout: not sent within ``send_timeout``.
             ConnectionLost: the connection that the request was sent on ended before the reply.
             FilterError: ``reply`` is malformed.
             ClosedError: the websocket has exited.
@@ -372,19 +374,18 @@ class ReactiveWebSocket(Observable[_T], abc.ObserverBase[Any]):
         pool, intake = self._driver.pool, self._driver.intake
         if shut:
             intake.pause()
-            pool.pause()
+            pool.pause("consumer")
         else:
             intake.resume()
-            pool.resume()
+            pool.resume("consumer")
 
     def _event_observer_failed(self, observer: object, error: BaseException) -> None:
-        loop = running_loop()
+        loop, clean = running_loop(), self._options.redactor.exception(error)
         if loop is None:  # it subscribed after the end, outside of any loop: its own to handle
             raise error
         # Not as an event: the same observer would be told, and fail again.
-        loop.call_exception_handler(
-            {"message": "rxws: an observer of events raised", "exception": error}
-        )
+        report = {"message": "rxws: an observer of events raised", "exception": clean}
+        loop.call_exception_handler(report)
 
     def _on_loop(self, work: Callable[[], None]) -> None:
         on_loop(self._driver.loop, work)

@@ -242,6 +242,33 @@ async def test_each_consumer_has_its_own_copy() -> None:
     await feed.exit()
 
 
+@virtual
+async def test_each_observer_of_one_stream_has_its_own_copy() -> None:
+    """The observers of one stream, its iteration and those of one subscription share nothing."""
+    message = {"e": "depth", "bids": [["1.0", "2"]]}
+    feed = Feed()
+    given: list[Any] = []
+
+    def spoil(message: Any) -> None:
+        given.append(json.loads(json.dumps(message)))
+        message["bids"][0].append("spoilt")
+        kept.append(message["bids"])
+
+    kept: list[Any] = []
+    stream = feed.stream_filter([{"e": "depth"}])
+    reading = asyncio.ensure_future(anext(stream))
+    await feed.wait_enter_handing_ws()
+    await turns()
+    subscription = feed.rxws_socket.multiplex("+", "-", [{"e": "depth"}])
+    for source in (stream, stream, subscription, subscription):
+        source.subscribe(spoil)
+    feed.peer.deliver(message)
+    received = await reading
+    assert [*given, received] == [message] * 5
+    assert len({id(bids) for bids in [*kept, received["bids"]]}) == 5
+    await feed.exit()
+
+
 async def test_consumers_that_raise(loop_errors: list[Any]) -> None:
     """A handler or observer that raises harms nobody and stays; it is reported."""
 

@@ -166,7 +166,7 @@ def lookup(paths: tuple[Path, ...], table: Mapping[Any, V]) -> Callable[[Any], V
 _MESSAGE = Path(())
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+@dataclasses.dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Alternative:
     """One mapping of a filter: matches when everything in it does.
 
@@ -178,6 +178,13 @@ class Alternative:
 
     equal: tuple[tuple[Path, Any], ...]
     conditions: tuple[tuple[Path, Condition], ...]
+
+    def __repr__(self) -> str:
+        items = [f"{_shown_key(path)}: {_show(value)}" for path, value in self.equal]
+        for path, condition in self.conditions:
+            value = condition.expected if isinstance(condition, Equal) else condition
+            items.append(f"{_shown_key(path)}: {_show(value)}")
+        return "{" + ", ".join(items) + "}"
 
     def matches(self, message: Any) -> bool:
         """Whether ``message`` matches; what a comparison or condition raises is raised."""
@@ -227,6 +234,12 @@ class Matcher:
         self.alternatives = alternatives
         self._on_error = on_error
         self._reported = False
+
+    def __repr__(self) -> str:
+        match self.alternatives:
+            case [Alternative(conditions=[(path, Satisfies(function))])] if path is _MESSAGE:
+                return f"Matcher({_show(function)})"
+        return f"Matcher([{', '.join(map(repr, self.alternatives))}])"
 
     def matches(self, message: Any) -> bool:
         """Whether ``message`` passes.
@@ -353,6 +366,10 @@ def _called(value: Any) -> str:
         return repr(value)
     name = getattr(value, "_name", None) or value.__name__
     return f"where.{name}()" if name == "exists" else f"where.{name}(...)"
+
+
+def _shown_key(path: Path) -> str:
+    return _show(path.parts[0] if len(path.parts) == 1 else path.parts)
 
 
 def _show(value: object) -> str:

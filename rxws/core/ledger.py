@@ -47,6 +47,12 @@ class Ledger(Generic[_K]):
                 return topic
         return None
 
+    def failed(self, topic: _K, epoch: int) -> None:
+        """``topic`` was not subscribed to after all, on a connection that was to. Idempotent."""
+        made = self._made.get(epoch)
+        if made is not None:
+            made.discard(topic)
+
     def opened(self, epoch: int) -> None:
         """A connection is prepared."""
         self._made.setdefault(epoch, set())

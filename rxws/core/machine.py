@@ -333,7 +333,7 @@ class Machine:
         if lost.epoch != self.next:
             return []
         # The predecessor still brings what it has; then the successor takes over, and is lost.
-        self._successor_lost = lost
+        self._successor_lost = self._successor_lost or lost
         return []
 
     # The end

@@ -8,10 +8,14 @@ that what a server says can't forge a line of a log.
 from __future__ import annotations
 
 import base64
+import dataclasses
 import re
 import urllib.parse
-from collections.abc import Iterable
-from typing import TypeAlias
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import TypeGuard
+
+from .errors import ConnectError, RxwsError
 
 __all__ = ["MASK", "Redactor", "escape_control", "redact_url"]
 
@@ -19,14 +23,15 @@ MASK = "***"
 
 _SHORTEST = 4  # a shorter secret would blacken words that merely contain it
 _MOST = 1000  # spellings of secrets that are remembered
+_LONGEST = 10_000  # characters of a text that are looked at; what follows is not shown
+_SAID = 1000  # characters of a text that a stand-in, or a note of it, has at most
+_NOTES = 10  # notes that a stand-in has at most
+_CHAIN = 100  # exceptions that are looked at, of those that hang together
 _KEYLIKE = re.compile(r"[A-Za-z0-9_\-]{20,}")
-_USERINFO = re.compile(r":.*@")
 _HOST = re.compile(r"(\[[^\]]*\]|[^:\[\]]+)(:\d*)?")
 _URL = re.compile(r"[a-z][a-z0-9+.\-]{0,30}://[^\s'\"<>]+", re.IGNORECASE)
+_URL_AT_END = re.compile(_URL.pattern + r"\Z", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-
-_Cleaned: TypeAlias = dict[int, tuple[BaseException, BaseException]]
-"""By identity of an exception: itself, so that it lives on, and what stands for it."""
 
 
 def escape_control(text: str) -> str:
@@ -68,7 +73,7 @@ def _hides(segment: str, *, made: bool) -> bool:
     """Whether a part of a path is or may be a secret."""
     if made:
         return bool(segment)
-    return bool(_KEYLIKE.search(segment) or _USERINFO.search(segment))
+    return bool(_KEYLIKE.search(segment)) or ":" in segment.rpartition("@")[0]
 
 
 def _shown(pair: str) -> str:
@@ -86,6 +91,32 @@ def _spellings(secret: str) -> set[str]:
     shown = {repr(form)[1:-1] for form in plain}
     shown |= {repr(form.encode(errors="replace"))[2:-1] for form in plain}
     return plain | quoted | shown
+
+
+def _is_text(value: object) -> TypeGuard[str]:
+    return issubclass(type(value), str)  # unlike isinstance, asks the value for nothing
+
+
+def _is_error(value: object) -> TypeGuard[BaseException]:
+    return issubclass(type(value), BaseException)
+
+
+@dataclasses.dataclass
+class _Found:
+    """One of the exceptions that hang together, and what was seen of it."""
+
+    error: BaseException
+    is_ours: bool = False
+    shows: bool = True  # a secret, or what can't be looked at
+    notes: list[str] = dataclasses.field(default_factory=list)
+    cause: BaseException | None = None
+    context: BaseException | None = None
+    suppresses: bool = False  # the context
+    inner: list[BaseException] = dataclasses.field(default_factory=list)
+
+    @property
+    def links(self) -> list[BaseException]:
+        return [e for e in (self.cause, self.context, *self.inner) if e is not None]
 
 
 class Redactor:
@@ -140,9 +171,25 @@ class Redactor:
         self.learn(secrets)
 
     def text(self, text: str) -> str:
-        """``text`` without secrets, its control characters escaped."""
+        """``text`` without secrets, its control characters escaped, cut when it is very long."""
+        cut = ""
+        if len(text) > _LONGEST:
+            text, cut = text[: self._end(text)], "..."
         text = _URL.sub(lambda m: redact_url(m.group()), self._mask(text))
-        return self._mask(escape_control(text))
+        return self._mask(escape_control(text)) + cut
+
+    def _end(self, text: str) -> int:
+        """Where a long text can be cut: not in the midst of a secret or of a URL."""
+        end, before = _LONGEST + 1, _LONGEST
+        while before < end:
+            end = before
+            url = _URL_AT_END.search(text, 0, end)
+            before = url.start() if url else end
+            for secret in self._secrets:
+                size = len(secret) - 1
+                found = text.find(secret, max(0, end - size), end + size)
+                before = min(before, found) if found >= 0 else before
+        return end
 
     def _mask(self, text: str) -> str:
         if not self._secrets:
@@ -153,68 +200,159 @@ class Redactor:
         return self._pattern.sub(MASK, text)
 
     def exception(self, error: BaseException) -> BaseException:
-        """``error`` without secrets, and so its causes, contexts, notes and attributes.
+        """``error``, or what stands for it where it shows a secret; never raises.
 
-        What can be cleaned in place is; an exception that keeps a secret in its repr all the
-        same (in a response, say) is replaced in the chain by one that only has its text.
+        An exception of our own is cleaned in place, and keeps its type. Those of others are
+        never changed: where one shows a secret (in its text, repr, notes, attributes, causes or
+        contexts), can't be looked at, or is very long, another that only has its clean text
+        takes its place, in what is returned and in the chain of our own.
         """
-        return self._clean(error, {})
+        try:
+            return self._clean(error)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # the exception's own fault: it can't even be looked at
+            return Exception(self._name(error))
 
-    def _clean(self, error: BaseException, cleaned: _Cleaned) -> BaseException:
-        if id(error) in cleaned:
-            return cleaned[id(error)][1]
-        cleaned[id(error)] = error, error  # for now: a chain may be a ring
-        self._clean_in_place(error, cleaned)
-        clean = self._stand_in(error, cleaned)
-        if clean is not error:
-            cleaned[id(error)] = error, clean
-            clean.__cause__, clean.__context__ = error.__cause__, error.__context__
-            clean.__suppress_context__ = error.__suppress_context__
-            for note in getattr(error, "__notes__", ()):
-                clean.add_note(note)
-        return clean.with_traceback(error.__traceback__)
+    def is_discreet(self, error: BaseException) -> bool:
+        """Whether what an exception says shows no secret, whatever it carries besides."""
+        try:
+            return not self._show([str(error), repr(error)])
+        except Exception:  # the exception's own fault
+            return False
 
-    def _clean_in_place(self, error: BaseException, cleaned: _Cleaned) -> None:
-        suppress = error.__suppress_context__
-        if error.__cause__ is not None:
-            error.__cause__ = self._clean(error.__cause__, cleaned)
-        if error.__context__ is not None:
-            error.__context__ = self._clean(error.__context__, cleaned)
-        error.__suppress_context__ = suppress  # setting a cause sets it
-        error.args = tuple(self._value(arg, cleaned) for arg in error.args)
+    def _clean(self, root: BaseException) -> BaseException:
+        chain = self._survey(root)
+        replaced = {key for key, one in chain.items() if one.shows}
+
+        def is_replaced(error: BaseException) -> bool:
+            return id(error) in replaced or id(error) not in chain
+
+        def refers(one: _Found) -> bool:
+            return not one.is_ours and any(map(is_replaced, one.links))
+
+        while more := {key for key, one in chain.items() if refers(one)} - replaced:
+            replaced |= more
+
+        made: dict[int, BaseException] = {}
+
+        def clean(error: BaseException) -> BaseException:
+            if not is_replaced(error):
+                return error
+            if id(error) not in made:
+                found = chain.get(id(error))
+                made[id(error)] = self._stand_in(found, clean) if found else Exception("...")
+            return made[id(error)]
+
+        for key, one in chain.items():
+            if key in replaced or one.is_ours:
+                self._link(one, clean(one.error), clean)
+        return clean(root)
+
+    def _survey(self, root: BaseException) -> dict[int, _Found]:
+        """What hangs together with an exception, by identity; of very many only the nearest."""
+        chain: dict[int, _Found] = {}
+        waiting = deque([root])
+        while waiting and len(chain) < _CHAIN:
+            error = waiting.popleft()
+            if id(error) not in chain:
+                chain[id(error)] = self._look(error)
+                waiting.extend(chain[id(error)].links)
+        return chain
+
+    def _look(self, error: BaseException) -> _Found:
+        found = _Found(error)
+        try:
+            found.cause, found.context = error.__cause__, error.__context__
+            found.suppresses = error.__suppress_context__
+            found.is_ours = type(error).__module__ == RxwsError.__module__
+            if found.is_ours:
+                self._clean_in_place(error, self._without_secrets)
+            found.notes = [str(note) for note in getattr(error, "__notes__", ())]
+            carried = [*error.args, *vars(error).values()]
+            if isinstance(error, BaseExceptionGroup):
+                carried += error.exceptions
+            found.inner = [value for value in carried if _is_error(value)]
+            texts = [value for value in carried if _is_text(value)]
+            found.shows = self._show([str(error), repr(error), *found.notes, *texts])
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # who can't be looked at can't be trusted either
+            found.shows = True
+        return found
+
+    def _show(self, texts: list[str]) -> bool:
+        return sum(map(len, texts)) > 4 * _LONGEST or any(map(self._is_secret, texts))
+
+    def _without_secrets(self, value: object) -> object:
+        if _is_text(value) and (len(value) > _SAID or self._is_secret(value)):
+            return self._said(value)
+        return value
+
+    def _clean_in_place(self, error: BaseException, clean: Callable[[object], object]) -> None:
+        """Change what one of our own exceptions carries."""
+        error.args = tuple(map(clean, error.args))
         attributes = vars(error)
-        for name, value in attributes.items():
-            attributes[name] = self._value(value, cleaned)
+        attributes |= {name: clean(value) for name, value in attributes.items()}
         if hasattr(error, "__notes__"):
-            error.__notes__ = [self.text(str(note)) for note in error.__notes__]
+            error.__notes__ = [self._said(str(note)) for note in error.__notes__[:_NOTES]]
 
-    def _stand_in(self, error: BaseException, cleaned: _Cleaned) -> BaseException:
-        """``error``, or what stands for it because it can't be cleaned in place."""
+    def _link(
+        self,
+        found: _Found,
+        clean: BaseException,
+        cleaned: Callable[[BaseException], BaseException],
+    ) -> None:
+        """Let what is clean refer to what is clean."""
+        clean.__cause__ = None if found.cause is None else cleaned(found.cause)
+        clean.__context__ = None if found.context is None else cleaned(found.context)
+        clean.__suppress_context__ = found.suppresses  # setting a cause sets it
+        if clean is found.error:
+            self._clean_in_place(clean, lambda e: cleaned(e) if _is_error(e) else e)
+        elif isinstance(clean, ConnectError):
+            clean.cause = clean.__cause__
+
+    def _stand_in(
+        self, found: _Found, cleaned: Callable[[BaseException], BaseException]
+    ) -> BaseException:
+        """What only has the text of an exception, its notes and its traceback."""
+        error = found.error
+        try:
+            clean = self._of_its_kind(error, cleaned)
+            clean = clean.with_traceback(error.__traceback__)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # the exception's own fault
+            clean = Exception(self._named(error))
+        for note in found.notes[:_NOTES]:
+            clean.add_note(self._said(note))
+        return clean
+
+    def _of_its_kind(
+        self, error: BaseException, cleaned: Callable[[BaseException], BaseException]
+    ) -> BaseException:
         if isinstance(error, BaseExceptionGroup):
-            inner = [self._clean(one, cleaned) for one in error.exceptions]
-            if inner != list(error.exceptions) or self._shows(error):
-                return BaseExceptionGroup(self.text(error.message), inner)
-        elif self._shows(error):
-            return Exception(self._named(error))
-        return error
-
-    def _value(self, value: object, cleaned: _Cleaned) -> object:
-        """What an exception carries, without secrets where that is a text or another exception."""
-        if isinstance(value, str):
-            return self.text(value) if self._is_secret(value) else value
-        return self._clean(value, cleaned) if isinstance(value, BaseException) else value
+            inner = [cleaned(one) for one in error.exceptions]
+            return BaseExceptionGroup(self._said(error.message), inner)
+        if isinstance(error, ConnectError):  # is caught as one
+            text, after = self._named(error), error.retry_after
+            return ConnectError(text, retryable=error.retryable, retry_after=after)
+        return Exception(self._named(error))
 
     def _named(self, error: BaseException) -> str:
         try:
-            return f"{type(error).__name__}: {self.text(str(error))}"
-        except Exception:  # the exception's own fault: it can't say what it is
-            return type(error).__name__
+            return self._said(f"{self._name(error)}: {error!s}")
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # the exception's own fault: it can't say what it is
+            return self._name(error)
 
-    def _shows(self, error: BaseException) -> bool:
-        try:
-            return self._is_secret(f"{error!s}\n{error!r}")
-        except Exception:  # who can't be shown can't be trusted either
-            return True
+    def _name(self, error: BaseException) -> str:
+        return self._said(type.__dict__["__name__"].__get__(type(error)))
+
+    def _said(self, text: str) -> str:
+        clean = self.text(text)
+        return clean if len(clean) <= _SAID else self.text(clean[:_SAID]) + "..."
 
     def _is_secret(self, text: str) -> bool:
-        return self.text(text) != escape_control(text)
+        return len(text) > _LONGEST or self.text(text) != escape_control(text)

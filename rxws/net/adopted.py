@@ -45,14 +45,22 @@ class AdoptedLink:
     def __init__(self, connection: Any) -> None:
         self.connection = connection
         self.last_received = asyncio.get_running_loop().time()
-        self._reader = Reader(self._recv, close_frame)
+        self._reader = Reader(self._recv, self._close_frame)
         self._ended = False
+        self._closed_with: int | None = None
 
     @property
     def is_open(self) -> bool:
         """Whether it was not seen to end, and does not say that it is closing."""
         state = getattr(self.connection, "state", None)
         return not self._ended and getattr(state, "name", "OPEN") == "OPEN"
+
+    def _close_frame(self, error: BaseException) -> tuple[int | None, str]:
+        code, reason = close_frame(error)
+        if code is None and not self._ended:
+            # A connection that does not tell: what we closed, and nobody aborted, ended orderly.
+            return self._closed_with, ""
+        return code, reason
 
     async def _recv(self) -> Raw:
         raw: Raw = await self.connection.recv()
@@ -103,8 +111,10 @@ class AdoptedLink:
         self._reader.resume()
 
     async def close(self, code: int = 1000, reason: str = "", *, discard: bool = False) -> None:
-        """Close in the orderly way, reading to the end."""
-        self._reader.read_to_end(discard=discard)
+        """Close in the orderly way; see `Link.close`."""
+        if discard:
+            self._reader.discard()
+        self._closed_with = code
         await self.connection.close(code, reason)
         await self._reader.finished()
         self._ended = True
@@ -112,7 +122,7 @@ class AdoptedLink:
     def abort(self) -> None:
         """End it at once; a connection that offers no way to is left to its own timeouts."""
         self._ended = True
-        self._reader.read_to_end(discard=True)
+        self._reader.discard()
         abort = getattr(getattr(self.connection, "transport", None), "abort", None)
         if abort is not None:
             abort()

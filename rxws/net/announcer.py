@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import logging
 import time
@@ -22,6 +21,8 @@ from ..core.events import (
 )
 from ..core.redact import Redactor
 from ..streams.events import EventSource
+from ..streams.isolation import FAULTS
+from ..streams.threads import running_loop
 
 __all__ = ["Announcer"]
 
@@ -52,21 +53,32 @@ class Announcer:
         self._events = events
 
     def announce(self, event: Event) -> None:
-        """Tell an event. Its times are set here."""
-        try:
-            now = asyncio.get_running_loop().time()
-        except RuntimeError:
-            now = time.monotonic()
+        """Tell an event. Its times are set here.
+
+        Neither what users put into it nor their log handlers make this raise.
+        """
+        loop = running_loop()
+        now = time.monotonic() if loop is None else loop.time()
         error = getattr(event, "error", None)
-        if isinstance(error, BaseException):
+        # What a parser's error carries is the payload, which its event holds anyway.
+        is_kept = isinstance(event, ParseFailed) and self._redactor.is_discreet(event.error)
+        if isinstance(error, BaseException) and not is_kept:
             clean = self._redactor.exception(error)
             if clean is not error:
                 event = dataclasses.replace(event, error=clean)  # type: ignore[call-arg]
         event = stamped(event, now, time.time())
+        try:
+            self._write(event)
+        except FAULTS as fault:  # a filter or a handler of the log that the user made
+            if loop is not None:
+                clean = self._redactor.exception(fault)
+                loop.call_exception_handler({"message": "rxws: logging raised", "exception": clean})
+        self._events.emit(event)
+
+    def _write(self, event: Event) -> None:
         level = self._level(event)
         if _log.isEnabledFor(level):
             _log.log(level, "%s", self._redactor.text(self._text(event)))
-        self._events.emit(event)
 
     def _level(self, event: Event) -> int:
         if isinstance(event, Closed) and event.error is not None:
@@ -74,9 +86,9 @@ class Announcer:
         return logging.WARNING if isinstance(event, _WARNINGS) else logging.INFO
 
     def _text(self, event: Event) -> str:
-        if isinstance(event, ParseFailed):  # a payload is for DEBUG only
-            return f"ParseFailed({len(event.raw)} long, error={event.error!r})"
         try:
+            if isinstance(event, ParseFailed):  # a payload is for DEBUG only
+                return f"ParseFailed({len(event.raw)} long, error={event.error!r})"
             return repr(event)
-        except Exception as error:  # of what the user made
+        except FAULTS as error:  # of what the user made
             return f"{type(event).__name__}(...), whose repr raised {type(error).__name__}"

@@ -10,11 +10,11 @@ from typing import Any, Generic, TypeVar
 
 from ..core.events import ConsumerFailed, Event, Gap
 from ..core.handover import Handover
-from ..streams.hub import Hub
 from ..streams.isolation import FAULTS, is_cancelled
 from ..streams.tasks import Tasks
 from .connection import Connection
 from .options import Options
+from .outflow import Outflow
 
 __all__ = ["Breaks"]
 
@@ -26,7 +26,7 @@ class Breaks(Generic[_T]):
 
     Args:
         options: of the websocket.
-        hub: delivers the gaps, and what fills them.
+        outflow: delivers the gaps, and what fills them.
         handover: says what of the filling was delivered already.
         tasks: owner of the filling.
         announce: tells events.
@@ -41,7 +41,7 @@ class Breaks(Generic[_T]):
     def __init__(
         self,
         options: Options,
-        hub: Hub[_T],
+        outflow: Outflow[_T],
         handover: Handover[_T],
         *,
         tasks: Tasks,
@@ -52,7 +52,7 @@ class Breaks(Generic[_T]):
         self.filling = False
         self.overlapped = False
         self._options = options
-        self._hub = hub
+        self._outflow = outflow
         self._handover = handover
         self._tasks = tasks
         self._announce = announce
@@ -125,9 +125,9 @@ class Breaks(Generic[_T]):
         assert connection is not None
         self._tell(filled=filled)
         now = asyncio.get_running_loop().time()
-        for message in messages:
-            if self._handover.admit_filling(message, now):
-                self._hub.emit(message)
+        self._outflow.emit_all(
+            message for message in messages if self._handover.admit_filling(message, now)
+        )
         self._resume(connection)
 
     def _tell(self, *, filled: bool) -> None:
@@ -136,7 +136,7 @@ class Breaks(Generic[_T]):
             self.gaps += 1
             gap = dataclasses.replace(gap, until=time.time(), filled=filled)
             self._announce(gap)
-            self._hub.emit_gap(gap)
+            self._outflow.emit_gap(gap)
 
     def cancel(self) -> None:
         """Stop filling."""

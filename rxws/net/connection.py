@@ -9,7 +9,7 @@ from types import CoroutineType
 from typing import Any, Generic, TypeVar
 
 from ..core.errors import ConnectionLost
-from ..core.redact import escape_control
+from ..core.texts import said
 from ..streams.handlers import is_coroutine_function
 from ..streams.isolation import FAULTS, is_cancelled
 from ..streams.tasks import Tasks
@@ -56,7 +56,7 @@ class Connection(Generic[_T]):
     ) -> None:
         self.epoch = epoch
         self.link = link
-        self.lane = Lane(epoch, link, tasks, options.send_timeout)
+        self.lane = Lane(epoch, link, tasks, options.send_timeout, options.redactor)
         self.loss: ConnectionLost | None = None
         self.code: int | None = None
         self.reason = ""
@@ -69,17 +69,20 @@ class Connection(Generic[_T]):
         self._parses_async = is_coroutine_function(self._parse)
         self._unparsed: deque[Raw] = deque()
         self._parser: asyncio.Task[None] | None = None
+        self._redactor = options.redactor
         self._tasks = tasks
         self._on_message = on_message
         self._on_unparsed = on_unparsed
         self._on_lost = on_lost
         self._pauses: set[str] = set()
+        self._resumed = 0.0
         self._may_parse = asyncio.Event()
         self._may_parse.set()
         self._opening: deque[_T] | None = deque()
         self._opening_waiter: asyncio.Future[None] | None = None
         self._verdict = ""
         self._paused_later = False
+        self._deaf = False
         self._end: tuple[int | None, str, BaseException | None] | None = None
         self.ended = asyncio.Event()
         self._heart = Heart(
@@ -92,6 +95,22 @@ class Connection(Generic[_T]):
             on_dead=self._dead,
         )
 
+    def stop_receiving(self) -> bool:
+        """Hand on only what has arrived; returns whether there is such, told once."""
+        waits = self.is_parsing and not self._deaf
+        self._deaf = True
+        return waits
+
+    def quiet_for(self, seconds: float) -> bool:
+        """Whether it was read for so long, and brought nothing that is not handed on."""
+        since = max(self.last_message, self._resumed)
+        return not (self._pauses or self.is_parsing) and self._clock() - since >= seconds
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it is not read at the moment."""
+        return bool(self._pauses)
+
     @property
     def is_parsing(self) -> bool:
         """Whether something that arrived is not handed on yet."""
@@ -101,6 +120,8 @@ class Connection(Generic[_T]):
 
     def received(self, raw: Raw) -> None:
         """Parse one payload and hand the message on."""
+        if self._deaf:
+            return
         self.messages += 1
         self.bytes += len(raw) if isinstance(raw, bytes) or raw.isascii() else len(raw.encode())
         self.last_message = self._clock()
@@ -193,6 +214,7 @@ class Connection(Generic[_T]):
             if self._pauses <= {"parser"}:
                 self._may_parse.set()
             if not self._pauses:
+                self._resumed = self._clock()
                 self.link.resume()
 
     # Ending
@@ -210,15 +232,16 @@ class Connection(Generic[_T]):
 
     async def close(self, *, discard: bool) -> None:
         """End it in the orderly way; returns after its last message."""
-        self.closing = True
-        self._may_parse.set()
+        if discard:
+            self.closing = True
+            self._may_parse.set()
         await self.link.close(1000, "", discard=discard)
         await self.ended.wait()
 
     def lost(self, code: int | None, reason: str, error: BaseException | None) -> None:
         """The link ended, by whomever."""
         self._heart.stop()
-        self._end = (code, escape_control(reason), error)
+        self._end = (code, self._redactor.text(reason), error)
         self._report_end()
 
     def _report_end(self) -> None:
@@ -227,10 +250,12 @@ class Connection(Generic[_T]):
             return
         code, reason, error = self._end
         self.code, self.reason = code, reason
-        why = self._verdict or (f"closed by the server: {code} {reason}".rstrip() if code else "")
-        self.loss = ConnectionLost(
-            f"the connection was lost: {why or error or 'ended'}", code=code, reason=reason
-        )
+        why = self._verdict
+        if not why and code is not None:
+            why = f"closed by the server: {code} {reason}".rstrip()
+        if not why:
+            why = "ended" if error is None else said(error)
+        self.loss = ConnectionLost(f"the connection was lost: {why}", code=code, reason=reason)
         self.loss.__cause__ = error
         self._wake_opening()
         self.ended.set()

@@ -6,6 +6,7 @@ import inspect
 from typing import Any
 
 from ..core.errors import ConnectError
+from ..core.texts import said
 from .adopted import adopt
 from .options import Options, Source
 from .transport import Link
@@ -40,7 +41,7 @@ class Dialer:
         try:
             self._options.redactor.learn(value for _, value in self._options.headers())
         except (TypeError, ValueError) as error:
-            raise ConnectError(str(error), cause=error, retryable=False) from error
+            raise ConnectError(said(error), cause=error, retryable=False) from error
         found = await self._ask()
         if not isinstance(found, str):
             path = getattr(getattr(found, "request", None), "path", None)
@@ -58,4 +59,4 @@ class Dialer:
             return await found if inspect.isawaitable(found) else found
         except Exception as error:
             # It may have opened a connection itself, and have been refused for good.
-            raise explain(error, f"source raised {type(error).__name__}: {error}") from error
+            raise explain(error, f"source raised {type(error).__name__}: {said(error)}") from error

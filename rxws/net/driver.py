@@ -16,6 +16,7 @@ from ..streams.isolation import FAULTS
 from ..streams.tasks import Tasks
 from .connection import Connection
 from .dialer import Dialer
+from .draining import Draining
 from .intake import Intake
 from .options import Options
 from .pool import Pool
@@ -54,7 +55,9 @@ class Driver(Generic[_T]):
     ) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.pool: Pool[_T] = Pool()
-        self.topics = Topics(self.pool, options.payload)
+        self.topics = Topics(
+            self.pool, options.payload, lambda topic, error: hub.report(topic.face, error)
+        )
         self.rotations = self.reconnects = 0
         self._options = options
         self._preparer: Preparer[_T] = Preparer(dialer, options, self.topics, self._adopt)
@@ -75,12 +78,14 @@ class Driver(Generic[_T]):
             options,
             self.machine,
             hub,
-            self._tasks,
-            announce,
+            self.pool,
+            tasks=self._tasks,
+            announce=announce,
             on_full=lambda: self.feed(s.Full()),
             on_mended=self._rotate_postponed,
         )
         self._dials: dict[int, asyncio.Task[None]] = {}
+        self._draining = Draining(self.intake, options.handover.drain)
         self._timers = Timers(self._elapsed)
         self._steps: deque[s.Step] = deque()
         self._handling = False
@@ -182,21 +187,11 @@ class Driver(Generic[_T]):
         return self.loop.time()
 
     def _elapsed(self, timer: s.Timer, seconds: float) -> None:
-        if timer is s.Timer.QUIET and not self._predecessor_is_quiet(seconds):
+        is_draining = self.machine.phase is Phase.DRAINING
+        if is_draining and self._draining.goes_on(self._predecessor, timer, seconds):
             self._timers.start(timer, seconds)
-        elif timer is s.Timer.DRAIN and self._predecessor.is_parsing:
-            self._timers.start(timer, _QUIET)  # what arrived in time is still handed on
         else:
             self.feed(s.Elapsed(timer))
-
-    def _predecessor_is_quiet(self, seconds: float) -> bool:
-        """Whether the successor holds something while the predecessor brings nothing."""
-        old = self._predecessor
-        return (
-            bool(self.intake.handover.held)
-            and not old.is_parsing
-            and self._now() - old.last_message >= seconds
-        )
 
     @property
     def _predecessor(self) -> Connection[_T]:
@@ -231,8 +226,6 @@ class Driver(Generic[_T]):
             on_lost=self._lost,
         )
         self.pool.add(connection)
-        if self._hub.gate.is_shut:
-            connection.pause("consumer")
         link.start(connection)
         return connection
 
@@ -267,8 +260,7 @@ class Driver(Generic[_T]):
             self.intake.breaks.ended(connection)
         self._part(connection)
         connection.abort()  # what `recv` raised may have left the socket open
-        reason = self._redactor.text(connection.reason)
-        self.feed(s.Lost(epoch, connection.code, reason, loss, retryable))
+        self.feed(s.Lost(epoch, connection.code, connection.reason, loss, retryable))
 
     def _part(self, connection: Connection[_T]) -> None:
         """Nothing more goes out on a connection, or is expected of it."""
@@ -304,7 +296,7 @@ class Driver(Generic[_T]):
     def _drain(self, old: Connection[_T], new: Connection[_T]) -> None:
         self._send_on(new)
         self.topics.ledger.closed(old.epoch)
-        self._tasks.spawn(old.close(discard=False), f"drain {old.epoch}")
+        self._tasks.spawn(self._draining.close(old), f"drain {old.epoch}")
 
     def _splice(self, effect: s.Splice) -> None:
         overlap = self._now() - self._overlapping_since

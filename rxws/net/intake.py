@@ -16,6 +16,8 @@ from ..streams.tasks import Tasks
 from .breaks import Breaks
 from .connection import Connection
 from .options import Options
+from .outflow import Outflow
+from .pool import Pool
 from .transport import Raw
 
 __all__ = ["Intake"]
@@ -30,7 +32,8 @@ class Intake(Generic[_T]):
         options: of the websocket.
         machine: knows which connection is live, and which is on its way.
         hub: delivers messages.
-        tasks: owner of what fills gaps.
+        pool: the connections, which are not read while a long batch goes out.
+        tasks: owner of what fills gaps, and of what hands out long batches.
         announce: tells events.
         on_full: called when the hold is full.
         on_mended: called when what was held during the filling of a gap is delivered.
@@ -46,9 +49,10 @@ class Intake(Generic[_T]):
         options: Options,
         machine: Machine,
         hub: Hub[_T],
+        pool: Pool[_T],
+        *,
         tasks: Tasks,
         announce: Callable[[Event], None],
-        *,
         on_full: Callable[[], None],
         on_mended: Callable[[], None],
     ) -> None:
@@ -61,8 +65,19 @@ class Intake(Generic[_T]):
             options.handover.window,
             options.handover.hold,
         )
+        self.outflow: Outflow[_T] = Outflow(
+            hub,
+            tasks,
+            on_busy=lambda: pool.pause("outflow"),
+            on_idle=lambda: pool.resume("outflow"),
+        )
         self.breaks: Breaks[_T] = Breaks(
-            options, hub, self.handover, tasks=tasks, announce=announce, resume=self._mended
+            options,
+            self.outflow,
+            self.handover,
+            tasks=tasks,
+            announce=announce,
+            resume=self._mended,
         )
         self._stopped_at = math.inf
         self._stopped = 0.0
@@ -78,7 +93,7 @@ class Intake(Generic[_T]):
         epoch = connection.epoch
         if epoch == self._machine.live and not self.breaks.filling:
             if self.handover.admit(epoch, message, raw, self._lived(connection.last_message)):
-                self._hub.emit(message)
+                self.outflow.emit(message)
         elif epoch in (self._machine.next, self._machine.live):
             self.handover.hold(message, raw)
             if self.handover.full:
@@ -89,11 +104,13 @@ class Intake(Generic[_T]):
     def pause(self) -> None:
         """Reading stops: what is remembered grows no older until it goes on."""
         self._stopped_at = _now()
+        self.outflow.pause()
 
     def resume(self) -> None:
         """Reading goes on."""
         self._stopped += _now() - self._stopped_at
         self._stopped_at = math.inf
+        self.outflow.resume()
 
     def _lived(self, moment: float) -> float:
         return min(moment, self._stopped_at) - self._stopped
@@ -111,9 +128,11 @@ class Intake(Generic[_T]):
 
     def _deliver_held(self, connection: Connection[_T]) -> None:
         now = self._lived(_now())
-        for message, raw in self.handover.release():
-            if self.handover.admit(connection.epoch, message, raw, now):
-                self._hub.emit(message)
+        self.outflow.emit_all(
+            message
+            for message, raw in self.handover.release()
+            if self.handover.admit(connection.epoch, message, raw, now)
+        )
         connection.resume("hold")
 
     def splice(self, new: int, *, old_lost: bool) -> Spliced[_T]:
@@ -121,13 +140,13 @@ class Intake(Generic[_T]):
         spliced = self.handover.splice(new, self._lived(_now()))
         if old_lost and self.breaks.is_gap(spliced.duplicates):
             self.breaks.declare()
-        for message in spliced.messages:
-            self._hub.emit(message)
+        self.outflow.emit_all(spliced.messages)
         return spliced
 
     def end(self, error: Exception | None) -> None:
         """Nothing follows: tell those who wait."""
         self.breaks.cancel()
+        self.outflow.flush()
         self.replies.end(error)
         self._hub.end(error)
 

@@ -17,6 +17,7 @@ class Pool(Generic[_T]):
 
     def __init__(self) -> None:
         self._alive: dict[int, Connection[_T]] = {}
+        self._pauses: set[str] = set()
         self._messages = 0
         self._bytes = 0
 
@@ -35,8 +36,10 @@ class Pool(Generic[_T]):
         return [self._alive[epoch] for epoch in epochs if epoch in self._alive]
 
     def add(self, connection: Connection[_T]) -> None:
-        """A connection lives."""
+        """A connection lives; it is not read while the others are not."""
         self._alive[connection.epoch] = connection
+        for why in self._pauses:
+            connection.pause(why)
 
     def remove(self, epoch: int) -> Connection[_T] | None:
         """The connection ``epoch`` lives no more; returns it, if it did until now."""
@@ -56,12 +59,14 @@ class Pool(Generic[_T]):
         """Payload bytes received so far."""
         return self._bytes + sum(connection.bytes for connection in self)
 
-    def pause(self) -> None:
-        """Consumers have no room."""
+    def pause(self, why: str) -> None:
+        """Read none of them, until `resume` is called for the same reason."""
+        self._pauses.add(why)
         for connection in self:
-            connection.pause("consumer")
+            connection.pause(why)
 
-    def resume(self) -> None:
-        """Consumers have room again."""
+    def resume(self, why: str) -> None:
+        """Undo one `pause`."""
+        self._pauses.discard(why)
         for connection in self:
-            connection.resume("consumer")
+            connection.resume(why)

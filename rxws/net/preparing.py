@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
 from ..core.errors import ConnectError
+from ..core.texts import said
 from ..streams.isolation import FAULTS, is_cancelled
 from .connection import Connection, Opening
 from .dialer import Dialer
@@ -56,8 +57,7 @@ class Preparer(Generic[_T]):
         except FAULTS as error:
             if is_cancelled(error):
                 raise
-            text = f"could not connect: {str(error) or type(error).__name__}"
-            raise ConnectError(text, cause=error) from error
+            raise ConnectError(f"could not connect: {said(error)}", cause=error) from error
 
     async def _prepare(self, epoch: int) -> Connection[_T]:
         options = self._options

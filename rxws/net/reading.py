@@ -33,7 +33,6 @@ class Reader:
         self._task: asyncio.Task[None] | None = None
         self._may_read = asyncio.Event()
         self._may_read.set()
-        self._to_the_end = False
         self._discard = False
 
     def start(self, receiver: Receiver) -> None:
@@ -45,17 +44,16 @@ class Reader:
 
     def pause(self) -> None:
         """Read no further message until `resume`."""
-        if not self._to_the_end:
+        if not self._discard:
             self._may_read.clear()
 
     def resume(self) -> None:
         """Undo `pause`."""
         self._may_read.set()
 
-    def read_to_end(self, *, discard: bool) -> None:
-        """Read on whatever happens, as the closing handshake needs it."""
-        self._to_the_end = True
-        self._discard = self._discard or discard
+    def discard(self) -> None:
+        """Read on whatever happens, as the closing handshake needs it, and hand over nothing."""
+        self._discard = True
         self._may_read.set()
 
     async def finished(self) -> None:
@@ -71,6 +69,11 @@ class Reader:
     async def _run(self, receiver: Receiver) -> None:
         try:
             error = await self._read(receiver)
+        except Exception as fault:  # of a receiver: the connection can't go on, but not in silence
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": "rxws: a message could not be handed over", "exception": fault}
+            )
+            error = fault
         except BaseException:
             receiver.lost(None, "", None)
             raise

@@ -16,6 +16,8 @@ from .transport import Raw
 
 __all__ = ["Outbox", "Sender"]
 
+_TIDY = 64  # parcels that are kept in mind at least before those that are done are looked for
+
 
 class Outbox:
     """Messages that wait for a connection."""
@@ -67,7 +69,8 @@ class Sender:
         self._timeout = timeout
         self._on_error = on_error
         self._outbox = Outbox()
-        self._last: Parcel | None = None
+        self._posted: list[Parcel] = []
+        self._tidy_at = _TIDY
         self._closed: Exception | None = None
 
     async def send(
@@ -111,14 +114,22 @@ class Sender:
             raise BufferOverflow(capacity, "the queue of messages to send")
         else:
             self.outlet.lane.post(parcel)
-        self._last = parcel
+        self._note(parcel)
+
+    def _note(self, parcel: Parcel) -> None:
+        if parcel.stage is Stage.DONE:
+            return
+        if len(self._posted) >= self._tidy_at:  # what is done goes seldom, so that it costs little
+            self._posted = [each for each in self._posted if each.stage is not Stage.DONE]
+            self._tidy_at = 2 * len(self._posted) + _TIDY
+        self._posted.append(parcel)
 
     async def flushed(self) -> None:
-        """Wait until what was sent so far has left, or failed; ``timeout`` at most."""
-        if self._last is not None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._timeout):
-                    await self._last.over()
+        """Wait until all that was sent so far has left, or failed; ``timeout`` at most."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._timeout):
+                for parcel in tuple(self._posted):
+                    await parcel.over()
 
     def attach(self, connection: Connection[Any]) -> None:
         """Send on ``connection`` from now on, what waits first."""

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 
 from ..core.errors import ConnectionLost, Delivery, SendTimeout
+from ..core.redact import Redactor
 from ..streams.tasks import Tasks
 from .transport import Link, Raw
 
@@ -117,13 +118,17 @@ class Lane:
         link: where to.
         tasks: owner of the task that writes what can't be written at once.
         timeout: seconds that one message may take.
+        redactor: takes secrets out of what the peer says.
     """
 
-    def __init__(self, epoch: int, link: Link, tasks: Tasks, timeout: float) -> None:
+    def __init__(
+        self, epoch: int, link: Link, tasks: Tasks, timeout: float, redactor: Redactor
+    ) -> None:
         self._epoch = epoch
         self._link = link
         self._tasks = tasks
         self._timeout = timeout
+        self._redactor = redactor
         self._waiting: deque[Parcel] = deque()
         self._flusher: asyncio.Task[None] | None = None
         self._ended = False
@@ -171,6 +176,7 @@ class Lane:
                 self._waiting.appendleft(parcel)
                 self._ended = True
             else:
+                self._redactor.exception(error)
                 parcel.done(error)
         except asyncio.CancelledError:
             parcel.done(ConnectionLost("exited while sending"))

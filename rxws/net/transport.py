@@ -73,8 +73,9 @@ class Link(Protocol):
     async def close(self, code: int = 1000, reason: str = "", *, discard: bool = False) -> None:
         """End the connection in the orderly way; returns when it has ended.
 
-        It is read to its end, also while paused; with ``discard`` what it brings is thrown
-        away. Whoever calls bounds the wait, and calls `abort` when it takes too long.
+        What it still brings is handed over, unless it is paused; with ``discard`` it is read to
+        its end even then, and what it brings is thrown away. Whoever calls bounds the wait, and
+        calls `abort` when it takes too long.
         """
 
     def abort(self) -> None:

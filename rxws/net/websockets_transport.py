@@ -24,6 +24,7 @@ from websockets.exceptions import (
 
 from ..core.errors import ConnectError, ConnectionLost, Delivery
 from ..core.redact import Redactor, escape_control
+from ..core.texts import said
 from .adopted import close_frame
 from .reading import Reader
 from .transport import Link, Raw, Receiver
@@ -77,7 +78,7 @@ class WebsocketsTransport:
         given = {
             "ping_interval": None,
             "open_timeout": None,
-            "close_timeout": 2,
+            "close_timeout": _HANG_UP_SECONDS,
             "logger": self._log,
             **options,
         }
@@ -87,7 +88,9 @@ class WebsocketsTransport:
         except (OSError, EOFError, websockets.WebSocketException) as error:
             raise guard.explain(error) from error  # before ValueError: a bad certificate is both
         except (ImportError, TypeError, ValueError) as error:
-            raise ConnectError(f"invalid option: {error}", cause=error, retryable=False) from error
+            raise ConnectError(
+                f"invalid option: {said(error)}", cause=error, retryable=False
+            ) from error
         return WebsocketsLink(cast("_Connection", connection))
 
 
@@ -122,7 +125,7 @@ class _RedirectGuard:
             where = "an invalid URL" if origin is None else "{}://{}:{}".format(*origin)
             text = f"the server redirects to another origin, {where}; connect there directly"
             return ConnectError(escape_control(text), cause=error, retryable=False)
-        return explain(error, f"could not connect: {str(error) or type(error).__name__}")
+        return explain(error, f"could not connect: {said(error)}")
 
 
 def explain(error: Exception, text: str) -> ConnectError:
@@ -280,13 +283,14 @@ class WebsocketsLink:
         self._reader.resume()
 
     async def close(self, code: int = 1000, reason: str = "", *, discard: bool = False) -> None:
-        """Close in the orderly way, reading to the end."""
-        self._reader.read_to_end(discard=discard)
+        """Close in the orderly way; see `Link.close`."""
+        if discard:
+            self._reader.discard()
         await self._own.close(code, reason)
         await self._reader.finished()
 
     def abort(self) -> None:
         """End it at once."""
-        self._reader.read_to_end(discard=True)
+        self._reader.discard()
         if self._own.raw_transport is not None:
             self._own.raw_transport.abort()

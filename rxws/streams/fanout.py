@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from reactivex import abc
 from reactivex.disposable import Disposable
 
 from ..core.buffer import Buffer, Overflow
+from ..core.events import Gap
 from ..core.filters import Matcher
 from ..core.router import Registration
 from .hub import Consumer, Hub
@@ -56,11 +58,27 @@ class Fanout(Generic[_T]):
         return f"<stream of {self.matcher!r}>"
 
     def on_message(self, message: _T) -> None:
+        copy = self.hub.copy
+        if copy is not None and not isinstance(message, Gap):
+            self._give_copies(message, copy)
+            return
         if self.mailbox is not None:
             self.mailbox.put(message)
         for observer in self.observers:
             try:
                 observer.on_next(message)
+            except FAULTS as error:
+                self.hub.report(self.face, error)
+
+    def _give_copies(self, message: _T, copy: Callable[[_T], _T]) -> None:
+        """To each receiver its own: the last is given ``message``, which nobody could change."""
+        mailbox, observers = self.mailbox, self.observers
+        if mailbox is not None:
+            mailbox.put(copy(message) if observers else message)
+        last = len(observers) - 1
+        for at, observer in enumerate(observers):
+            try:
+                observer.on_next(message if at == last else copy(message))
             except FAULTS as error:
                 self.hub.report(self.face, error)
 

@@ -56,6 +56,7 @@ class Hub(Generic[_T]):
         announce: told of every event.
         on_gate: called with whether reading must pause, on each change.
         copy: makes the copy that each consumer is given; ``None``: they share one object.
+        redact: makes of what a consumer raised what may be shown of it; must not raise.
 
     Attributes:
         dropped: messages that consumers had no room for, in all.
@@ -66,6 +67,7 @@ class Hub(Generic[_T]):
         announce: Callable[[Event], None],
         on_gate: Callable[[bool], None],
         copy: Callable[[_T], _T] | None = None,
+        redact: Callable[[BaseException], BaseException] = lambda error: error,
     ) -> None:
         self.lock = threading.RLock()
         self.gate = Gate(on_gate)
@@ -73,6 +75,7 @@ class Hub(Generic[_T]):
         self.announce = announce
         self.dropped = 0
         self.copy = copy
+        self._redact = redact
         self._router: Router[Consumer[_T]] = Router(self._filter_failed)
         self._gap_consumers: dict[int, Consumer[Any]] = {}
         self._abandoned: deque[Callable[[], None]] = deque()
@@ -122,11 +125,6 @@ class Hub(Generic[_T]):
     def backlog(self) -> int:
         """Items that wait in all consumers together."""
         return sum(consumer.backlog for consumer in self._router.targets())
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing follows."""
-        return self._ended
 
     # Emission
 
@@ -196,6 +194,7 @@ class Hub(Generic[_T]):
 
     def report(self, face: Any, error: BaseException) -> None:
         """A consumer failed: say so to the event loop's exception handler and to ``events``."""
+        error = self._redact(error)
         loop = running_loop()
         if loop is not None:
             loop.call_exception_handler(
@@ -258,7 +257,11 @@ class _Announcement:
 
 
 def _name(face: Any) -> str:
-    return getattr(face, "__qualname__", None) or type(face).__name__
+    try:
+        name = getattr(face, "__qualname__", None)
+    except FAULTS:  # of what the user made
+        name = None
+    return name if isinstance(name, str) and name else type(face).__name__
 
 
 class ObserverConsumer(Generic[_T]):

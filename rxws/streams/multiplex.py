@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
@@ -22,11 +23,21 @@ class Topic:
 
     Args:
         subscribe, unsubscribe: a message, or a function without parameters that makes one.
+
+    Attributes:
+        owner: the Observable of its messages.
     """
 
     def __init__(self, subscribe: Any, unsubscribe: Any) -> None:
         self._subscribe = subscribe
         self._unsubscribe = unsubscribe
+        self.owner: weakref.ref[Any] | None = None
+
+    @property
+    def face(self) -> Any:
+        """What users know this topic as."""
+        owner = self.owner() if self.owner is not None else None
+        return self if owner is None else owner
 
     def subscribe(self) -> Any:
         """The message that subscribes."""
@@ -60,8 +71,12 @@ class Multiplex(Observable[_T], Generic[_T]):
         self._hub = hub
         self._fanout: Fanout[_T] = Fanout(hub, matcher)
         self._topic = topic
+        self._fanout.owner = topic.owner = weakref.ref(self)
         self._join = join
         self._leave = leave
+
+    def __repr__(self) -> str:
+        return f"<multiplex of {self._fanout.matcher!r}>"
 
     def _is_wanted(self) -> bool:
         return bool(self._fanout.observers)

@@ -71,6 +71,14 @@ class Replies(Generic[_T]):
             if not pending.future.done():
                 pending.future.set_result(message if self._copy is None else self._copy(message))
 
+    def on(self, epoch: int) -> list[asyncio.Future[_T]]:
+        """The replies that are waited for on a connection."""
+        return [
+            pending.future
+            for pending in self._router.targets()
+            if pending.epoch == epoch and not pending.future.done()
+        ]
+
     def lost(self, epoch: int, code: int | None, reason: str) -> None:
         """A connection ended: no reply can come to what was sent on it."""
         for pending in self._router.targets():

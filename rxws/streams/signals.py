@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from concurrent.futures import CancelledError
 from typing import Any, TypeVar
 
 from reactivex import Observable, abc
-from reactivex import operators as ops
 from reactivex.disposable import Disposable
 
-from ..core.filters import Filters, compile_filters
+from ..core.filters import Filters
+from .operators import stream_filter
 
 __all__ = ["every", "from_coroutine", "on_message", "on_silence"]
 
 _T = TypeVar("_T")
+
+_running: set[asyncio.Task[Any]] = set()
+"""The coroutines of signals: an event loop alone does not hold a task."""
 
 
 def every(seconds: float) -> Observable[int]:
@@ -54,10 +58,17 @@ def every(seconds: float) -> Observable[int]:
 def on_message(ws: Observable[_T], filters: Filters = None) -> Observable[_T]:
     """Emit the messages of ``ws`` that pass ``filters``.
 
+    A condition or predicate that raises does not match, and is reported once: as an event of
+    ``ws``, or as `rxws.operators.stream_filter` does where that is some other Observable.
+
     Raises:
         FilterError: the filters are malformed.
     """
-    return ws.pipe(ops.filter(compile_filters(filters).matches))
+    made_by = getattr(ws, "stream_filter", None)
+    if made_by is None:
+        return ws.pipe(stream_filter(filters))
+    messages: Observable[_T] = made_by(filters).pipe()  # from then on it collects nothing
+    return messages
 
 
 def on_silence(ws: Observable[Any], seconds: float) -> Observable[float]:
@@ -109,7 +120,8 @@ def from_coroutine(function: Callable[[], Coroutine[Any, Any, _T]]) -> Observabl
     """Emit the result of the coroutine that ``function()`` makes, and complete.
 
     Each subscription runs one of its own, as a task; disposing the subscription cancels it.
-    What the coroutine raises is the error of the Observable.
+    What the coroutine raises is the error of the Observable; a cancellation that does not come
+    from the disposal is a ``concurrent.futures.CancelledError``.
     """
 
     def subscribe(
@@ -117,8 +129,13 @@ def from_coroutine(function: Callable[[], Coroutine[Any, Any, _T]]) -> Observabl
     ) -> abc.DisposableBase:
         task = asyncio.get_running_loop().create_task(_run(), name="rxws signal")
 
+        disposed = False
+
         def done(task: asyncio.Task[_T]) -> None:
+            _running.discard(task)
             if task.cancelled():
+                if not disposed:
+                    observer.on_error(CancelledError("the coroutine of this signal was cancelled"))
                 return
             error = task.exception()
             if error is None:
@@ -127,9 +144,12 @@ def from_coroutine(function: Callable[[], Coroutine[Any, Any, _T]]) -> Observabl
             elif isinstance(error, Exception):
                 observer.on_error(error)
 
+        _running.add(task)
         task.add_done_callback(done)
 
         def cancel() -> None:
+            nonlocal disposed
+            disposed = True
             task.cancel()
 
         return Disposable(cancel)

@@ -212,7 +212,7 @@ class FakeLink:
     async def close(self, code: int = 1000, reason: str = "", *, discard: bool = False) -> None:
         """End the connection; returns when it has ended.
 
-        What is queued is handed over before, also while paused, unless it is discarded.
+        What is queued is handed over before, once it is not paused, unless it is discarded.
         """
         if self.closed is None:
             self.closed = (code, reason)
@@ -260,8 +260,7 @@ class FakeLink:
         if self._receiver is not None:
             self._handing = True
             try:
-                # Our own close reads to the end, also while paused.
-                while self._queue and (self._left or not self._paused):
+                while self._queue and not self._paused:
                     self._receiver.received(self._queue.popleft())
             finally:
                 self._handing = False

@@ -89,6 +89,21 @@ def test_a_preparation_that_fails_leaves_nothing():
     assert ledger.leave("a") == []
 
 
+def test_a_subscription_that_failed_was_not_made():
+    """What could not be sent is not taken back, and is made when it is wished for again."""
+    ledger: Ledger[str] = Ledger()
+    prepared(ledger, 1)
+    prepared(ledger, 2)
+    ledger.join("a")
+    ledger.failed("a", 1)
+    ledger.failed("a", 1)
+    ledger.failed("a", 3)
+    assert ledger.join("a") == [1]
+    ledger.failed("a", 1)
+    assert ledger.leave("a") == [2]
+    assert prepared(ledger, 3) == []
+
+
 class World:
     """Three servers and what each believes, told of every answer of one ledger."""
 

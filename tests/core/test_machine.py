@@ -634,7 +634,7 @@ class Shell:
         self.check_timers(now)
         cause = step
         if phase is Phase.DRAINING and isinstance(step, s.Lost) and not stale and now is phase:
-            self.owed = step  # takes effect when the predecessor is drained
+            self.owed = self.owed or step  # takes effect when the predecessor is drained
         elif now is not Phase.DRAINING and self.owed is not None:
             cause, self.owed = self.owed, None
         self.check_end(cause, effects, phase, was_over=was_over, stale=stale)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import dataclasses
+import functools
+import json
 import re
 import traceback
 import urllib.parse
@@ -13,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rxws.core.errors import ConnectError, RetriesExhausted
+from rxws.core.errors import ConnectError, ConnectionLost, RetriesExhausted
 from rxws.core.redact import MASK, Redactor, escape_control, redact_url
 
 PLAIN = "canary5ecret"
@@ -417,6 +420,170 @@ def test_an_exception_shows_no_secret(name):
     shown = everything(knowing(PLAIN).exception(error))
     assert PLAIN not in shown
     assert "unlearnt" not in shown
+
+
+@pytest.mark.parametrize("name", EXCEPTIONS)
+def test_an_exception_of_others_is_not_changed(name):
+    """What users and libraries raised still has for them what it had, secrets and all."""
+    error = EXCEPTIONS[name]()
+    if isinstance(error, ConnectError):
+        error = error.last.cause if isinstance(error, RetriesExhausted) else error.cause
+    before = everything(error)
+    clean = knowing(PLAIN).exception(error)
+    assert clean is not error
+    assert everything(error) == before
+
+
+def test_our_error_refers_to_what_stands_for_its_cause():
+    """A cause that shows a secret is replaced in the chain of our error, not changed."""
+    cause = OSError(2, "no such file", f"/run/{PLAIN}")
+    error = ConnectError("no", cause=cause)
+    error.__context__ = cause
+    assert knowing(PLAIN).exception(error) is error
+    assert error.cause is error.__cause__ is error.__context__ is not cause
+    assert str(error.cause) == f"FileNotFoundError: [Errno 2] no such file: '/run/{MASK}'"
+    assert cause.filename == f"/run/{PLAIN}"
+
+
+def test_a_plain_url_in_an_exception_of_others():
+    """An exception with a URL in which nothing is secret is the same object, unchanged."""
+    error = ValueError("see https://docs.example/errors/12", "wss://feed.example:9443/ws")
+    args = error.args
+    assert knowing(PLAIN).exception(error) is error
+    assert error.args is args
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen(Exception):
+    """An exception none of whose attributes can be set."""
+
+    detail: object
+
+
+class Slotted(Exception):
+    """An exception with a slot, and a property without a setter."""
+
+    __slots__ = ("_detail",)
+
+    def __init__(self, detail: object) -> None:
+        self._detail = detail
+
+    @property
+    def detail(self) -> object:
+        """What it is about."""
+        return self._detail
+
+
+class Unsettable(Exception):
+    """An exception that raises on whatever is set."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise TypeError(name)
+
+
+class Malicious(Exception):
+    """An exception of which nothing can be asked, and that is false."""
+
+    def __getattribute__(self, name: str) -> object:
+        raise asyncio.CancelledError(name)
+
+    def __bool__(self) -> bool:
+        raise asyncio.CancelledError
+
+
+class FrozenConnectError(ConnectError):
+    """An error of users that is one of ours, and can't be changed once it is made."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in vars(self) or name == "args":
+            raise TypeError(name)
+        super().__setattr__(name, value)
+
+
+IMMUTABLE = [Frozen, Slotted, Unsettable, FrozenConnectError]
+
+
+@pytest.mark.parametrize("kind", IMMUTABLE)
+@pytest.mark.parametrize("detail", [PLAIN, "plain"])
+def test_an_exception_that_cannot_be_changed(kind, detail):
+    """Whatever an exception does not allow, cleaning does not raise and nothing shows."""
+    redactor = knowing(PLAIN)
+    error = kind(detail)
+    assert PLAIN not in everything(redactor.exception(raised_from(error, KeyError(PLAIN), "1")))
+    ours = ConnectError("no", cause=kind(detail))
+    assert redactor.exception(ours) is ours
+    assert PLAIN not in everything(ours)
+
+
+def test_an_exception_that_cannot_be_asked():
+    """An exception that raises whatever it is asked is replaced by its text, in a chain too."""
+    redactor = knowing(PLAIN)
+    assert repr(redactor.exception(Malicious(PLAIN))) == "Exception('Malicious: ***')"
+    error = ConnectError("no", cause=Malicious(PLAIN))
+    assert redactor.exception(error) is error
+    assert repr(error.cause) == "Exception('Malicious: ***')"
+
+
+def test_what_users_catch_as_a_connect_error_stays_one():
+    """What stands for a user's own kind of ConnectError is one too, with its data."""
+    error = FrozenConnectError(PLAIN, cause=KeyError(PLAIN), retryable=False, retry_after=2)
+    clean = knowing(PLAIN).exception(error)
+    assert isinstance(clean, ConnectError)
+    assert (clean.retryable, clean.retry_after) == (False, 2)
+    assert clean.cause is clean.__cause__ is not error.cause
+
+
+LONG = {
+    "document": lambda: json.JSONDecodeError("odd", "wss://me:pw@h/?k=v " * 100_000 + PLAIN, 0),
+    "text": lambda: ValueError("x" * 1_000_000 + PLAIN),
+    "one of ours": lambda: ConnectionLost("x " * 500_000 + PLAIN, reason="y" * 20_000 + PLAIN),
+    "notes": lambda: noted(ValueError("no"), "x" * 1_000_000 + PLAIN),
+    "parts": lambda: ValueError(*["x" * 100] * 100_000, PLAIN),
+    "payload": lambda: UnicodeDecodeError("utf-8", b"\xff" * 1_000_000, 0, 1, "odd"),
+    "chain": lambda: functools.reduce(
+        lambda cause, _: raised_from(ValueError("no"), cause, "1"), range(5000), KeyError(PLAIN)
+    ),
+    "group": lambda: ExceptionGroup("many", [KeyError(PLAIN) for _ in range(5000)]),
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_a_long_exception(name):
+    """What was not looked at is not shown, and what is looked at is bounded."""
+    error = LONG[name]()
+    redactor = knowing(PLAIN, *(f"secret{number}" for number in range(100)))
+    looked_at = 0
+    mask = redactor._mask
+
+    def counted(text: str) -> str:
+        nonlocal looked_at
+        looked_at += len(text)
+        return mask(text)
+
+    redactor._mask = counted
+    clean = redactor.exception(error)
+    assert PLAIN not in everything(clean)
+    assert looked_at < 500_000
+    assert isinstance(clean, ConnectionLost) == (name == "one of ours")
+    assert redactor.exception(clean) is clean or name == "group"
+
+
+@pytest.mark.parametrize("secret", [PLAIN, "two words", "wss://me:pass@h/?key=canary5ecret"])
+def test_a_long_text_is_cut(secret):
+    """A long text is cut, and wherever that is, not in the midst of a secret or a URL."""
+    redactor = knowing(secret)
+    for size in range(9_950, 10_020):
+        shown = redactor.text("-" * size + secret + "-" * 100_000)
+        assert 9_900 < len(shown) < 10_100
+        assert shown.endswith("...")
+        assert not shown.strip(f"{MASK}-.")
+
+
+def test_a_url_that_nobody_learnt_is_not_cut():
+    """A long text shows no part of a key in the path of a URL that is cut off."""
+    for size in range(9_950, 10_020):
+        text = "x" * size + " wss://feed.example/ws/canarykeycanarykeycanarykey" + " x" * 10_000
+        assert "canary" not in Redactor().text(text)
 
 
 def test_an_exception_that_cannot_be_shown():

@@ -469,3 +469,17 @@ async def test_cold_observable_emits_what_is_fatal() -> None:
         rxws.observe(server.url).subscribe(print, errors.append)
         await server.wait(lambda: len(errors) == 1)
         assert isinstance(errors[0], rxws.ConnectError)
+
+
+async def test_error_of_a_long_payload_keeps_its_type() -> None:
+    """The error of a long payload that can't be parsed is the parser's own."""
+    async with Server() as server:
+        events: list[Any] = []
+        ws = rxws.connect(server.url)
+        ws.events.subscribe(events.append)
+        async with ws:
+            await (await server.connection(1)).send("https://a.example/?b=c " * 2000)
+            await server.wait(lambda: any(isinstance(e, rxws.ParseFailed) for e in events))
+        failed = next(e for e in events if isinstance(e, rxws.ParseFailed))
+        assert isinstance(failed.error, json.JSONDecodeError)
+        assert len(repr(failed)) < 1000

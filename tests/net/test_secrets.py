@@ -125,6 +125,43 @@ async def test_a_session_shows_no_secret(caplog: pytest.LogCaptureFixture) -> No
     clean(*of_client(caplog))
 
 
+@pytest.mark.parametrize("where", ["source", "handler"])
+async def test_what_users_raise_shows_no_secret_and_stays_theirs(
+    where: str, caplog: pytest.LogCaptureFixture, loop_errors: list[dict[str, Any]]
+) -> None:
+    """An exception of the user's is not changed, and what is told of it shows no secret."""
+    caplog.set_level(logging.DEBUG)
+    error = ValueError("canarytoken was not accepted")
+    events: list[rxws.Event] = []
+
+    def fail(_: Any = None) -> Any:
+        raise error
+
+    async with Server() as server:
+        url = secret_url(server.url)
+        if where == "source":
+            ws: rxws.ReactiveWebSocket[Any] = rxws.connect(
+                fail, additional_headers={"X-Token": "canarytoken"}, backoff=QUICK
+            )
+            ws.events.subscribe(events.append)
+            with pytest.raises(rxws.ConnectError) as caught:
+                await ws
+            clean(shown(caught.value))
+        else:
+            async with rxws.connect(url) as ws:
+                ws.events.subscribe(events.append)
+                ws.add_handler(fail)
+                session = await server.connection(1)
+                await session.send("1")
+                await server.wait(lambda: bool(loop_errors))
+    assert error.args == ("canarytoken was not accepted",)
+    clean(*map(repr, events), *of_client(caplog))
+    for told in [*(getattr(event, "error", None) for event in events), *loop_errors]:
+        one = told["exception"] if isinstance(told, dict) else told
+        if one is not None:
+            clean(shown(one))
+
+
 async def test_payloads_are_logged_at_debug_only(caplog: pytest.LogCaptureFixture) -> None:
     """Above DEBUG the log holds no payload, of messages that can't be parsed either."""
     caplog.set_level(logging.INFO)

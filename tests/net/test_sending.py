@@ -12,6 +12,7 @@ import reactivex as rx
 
 import rxws
 from rxws.testing import Server, Session
+from tests.virtual import connected, turns, until, virtual
 
 QUICK = rxws.Backoff(initial=0.02, maximum=0.1, stable=0.5)
 
@@ -158,6 +159,38 @@ async def test_a_source_is_pumped_out() -> None:
         await session.wait_closed()
         assert session.received == [str(n) for n in range(5000)]
         await ws.exit()
+
+
+@virtual
+async def test_completion_waits_for_all_that_was_given() -> None:
+    """Completed during a reconnect, it exits after all was sent, though the last was withdrawn."""
+    async with connected() as (ws, peer):
+        peer.last.lose()
+        await until(ws, rxws.Disconnected)
+        ws.on_next("a")
+        ws.on_next("b")
+        sending = asyncio.create_task(ws.send("c"))
+        await turns()
+        sending.cancel()
+        await turns()
+        ws.on_completed()
+        await until(ws, rxws.Closed)
+        assert [link.sent for link in peer.links] == [[], ["a", "b"]]
+
+
+@virtual
+async def test_completion_that_cannot_be_sent_is_bounded() -> None:
+    """Completed while nothing can be sent, it exits after ``send_timeout``."""
+    async with connected(send_timeout=5, heartbeat=None) as (ws, peer):
+        peer.last.stall()
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda *_: None)
+        began = loop.time()
+        for n in range(200):
+            ws.on_next(n)
+        ws.on_completed()
+        await until(ws, rxws.Closed)
+        assert 5 <= loop.time() - began < 8
 
 
 async def test_a_source_that_completed_before_the_open_is_sent_whole() -> None:

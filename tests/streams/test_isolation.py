@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gc
 import itertools
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -119,6 +121,91 @@ async def test_a_consumer_that_raises(
         assert ws.state is rxws.State.OPEN
         assert peer.last.is_open
         assert await others.got() == [1, 2, 3]
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen(Exception):
+    """An exception that can't be changed."""
+
+    text: str
+
+
+class Silent(Exception):
+    """An exception that can't say what it is."""
+
+    def __repr__(self) -> str:
+        raise asyncio.CancelledError
+
+
+class Nameless:
+    """A consumer that can't say what it is."""
+
+    def __call__(self, _: Any) -> None:
+        raise Silent
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "__qualname__":
+            raise asyncio.CancelledError
+        raise AttributeError(name)
+
+    def __repr__(self) -> str:
+        raise asyncio.CancelledError
+
+
+@virtual
+async def test_exceptions_that_cannot_be_handled(
+    loop_errors: list[dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """No exception or consumer is so odd that reporting it keeps messages from the others."""
+
+    def fail(_: Any) -> None:
+        raise Frozen("wss://me:pass@feed.example/")
+
+    def refuse(_: logging.LogRecord) -> bool:
+        raise Silent
+
+    async with connected() as (ws, peer):
+        others, events = Others(ws), Log()
+        ws.events.subscribe(events)
+        others.attach()
+        ws.add_handler(fail)
+        ws.add_handler(Nameless())
+        others.attach()
+        peer.deliver(1)
+        await turns()
+        logging.getLogger("rxws").addFilter(refuse)
+        try:
+            peer.deliver(2)
+            await turns()
+        finally:
+            logging.getLogger("rxws").removeFilter(refuse)
+        failed = [event for event in events.items if isinstance(event, rxws.ConsumerFailed)]
+        assert len(failed) == 4
+        assert await others.got() == [1, 2]
+    assert sum("logging" in report["message"] for report in loop_errors) == 2
+    assert not any("pass" in repr(report["exception"]) for report in loop_errors)
+    assert "pass" not in caplog.text
+
+
+@virtual
+async def test_the_report_shows_no_secret(loop_errors: list[dict[str, Any]]) -> None:
+    """The loop's handler and the observers of events are told one clean exception."""
+    error = ZeroDivisionError("wss://me:pass@feed.example/")
+
+    def fail(_: Any) -> None:
+        raise error
+
+    async with connected() as (ws, peer):
+        events = Log()
+        ws.events.subscribe(events)
+        ws.add_handler(fail)
+        peer.deliver(1)
+        await turns()
+        (failed,) = (event for event in events.items if isinstance(event, rxws.ConsumerFailed))
+    (report,) = loop_errors
+    assert report["exception"] is failed.error
+    assert str(failed.error) == "ZeroDivisionError: wss://***@feed.example/"
+    assert error.args == ("wss://me:pass@feed.example/",)
 
 
 @virtual

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 from typing import Any
 
 import pytest
 from reactivex import operators as ops
 
 import rxws
+from rxws.net.topics import Topics
 from tests.virtual import COMPLETED, Log, Peer, connected, drained, turns, until, virtual
 
 SUB, UNSUB = {"sub": "a"}, {"unsub": "a"}
@@ -301,6 +303,91 @@ async def test_across_a_rotation() -> None:
         assert peer.sent(2)[-1] == UNSUB
         assert peer.sent(1)[-1] == {"sub": "c"}
         assert [message["n"] for message in log.items] == [1]
+
+
+# -- sending that fails --------------------------------------------------------------------------
+
+
+def topics_of(ws: rxws.ReactiveWebSocket[Any], peer: Peer) -> tuple[Topics, list[Any]]:
+    """Make topics that are told to the connections of ``ws``, and the list of their failures."""
+    failures: list[Any] = []
+    driver = ws._driver
+    driver.topics = Topics(
+        driver.pool,
+        json.dumps,
+        lambda topic, error: failures.append((topic.face, type(error))),
+    )
+    driver.topics.ledger.opened(peer.last.number)
+    return driver.topics, failures
+
+
+@virtual
+async def test_a_subscription_that_is_not_sent_in_time() -> None:
+    """One that a congested connection does not take is reported, and never taken back alone."""
+    async with connected(send_timeout=5, heartbeat=None) as (ws, peer):
+        _, failures = topics_of(ws, peer)
+        peer.last.stall()
+        source = topic(ws)
+        subscription = source.subscribe(Log())
+        await asyncio.sleep(6)
+        assert failures == [(source, rxws.SendTimeout)]
+        peer.last.unstall()
+        subscription.dispose()
+        await turns()
+        assert peer.sent(1) == []
+        source.subscribe(Log())
+        assert peer.sent(1) == [SUB]
+
+
+@virtual
+async def test_a_subscription_that_failed_with_others_behind_it() -> None:
+    """The unsubscription that waits behind one that fails is not sent; what follows them is."""
+    async with connected(send_timeout=5, heartbeat=None) as (ws, peer):
+        topics, failures = topics_of(ws, peer)
+        peer.last.stall()
+        source = topic(ws)
+        source.subscribe(Log()).dispose()
+        again = source.subscribe(Log())
+        await asyncio.sleep(6)
+        assert failures == [(source, rxws.SendTimeout)]
+        peer.last.unstall()
+        await turns()
+        assert peer.sent(1) == [SUB]
+        again.dispose()
+        assert peer.sent(1) == [SUB, UNSUB]
+        assert (topics._joining, topics._leaving) == ({}, {})
+
+
+@virtual
+async def test_a_subscription_that_was_lost_with_its_connection() -> None:
+    """A loss is no failure of the subscription: the next connection is subscribed, unreported."""
+    async with connected(heartbeat=None) as (ws, peer):
+        topics, failures = topics_of(ws, peer)
+        peer.last.stall()
+        topic(ws).subscribe(Log())
+        await turns()
+        peer.last.lose()
+        await turns()
+        assert (failures, topics._joining, topics._leaving) == ([], {}, {})
+
+
+@virtual
+async def test_an_observer_that_raises_is_told_by_its_subscription() -> None:
+    """``ConsumerFailed`` names what ``multiplex`` returned, which shows its filter."""
+    async with connected() as (ws, peer):
+        events: list[Any] = []
+        ws.events.subscribe(events.append)
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+
+        def fail(_: Any) -> None:
+            raise ZeroDivisionError
+
+        source = topic(ws)
+        source.subscribe(fail)
+        peer.deliver({"topic": "a"})
+        [failed] = [event for event in events if isinstance(event, rxws.ConsumerFailed)]
+        assert failed.consumer is source
+        assert "{'topic': 'a'}" in repr(source)
 
 
 # -- the end -------------------------------------------------------------------------------------

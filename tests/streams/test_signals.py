@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import gc
 import threading
 from typing import Any
 
@@ -86,6 +88,51 @@ async def test_on_message() -> None:
         with pytest.raises(rxws.FilterError):
             rxws.on_message(ws, [1])
     assert log.ends == [COMPLETED]
+
+
+def fail(_: Any) -> bool:
+    """Judge nothing."""
+    raise ZeroDivisionError
+
+
+@virtual
+async def test_on_message_with_a_predicate_that_raises() -> None:
+    """What a predicate raises is one event of the websocket; nothing is collected meanwhile."""
+    async with connected() as (ws, peer):
+        events, log = Log(), Log()
+        ws.events.subscribe(events)
+        signal = rxws.on_message(ws, fail)
+        assert ws.stats().streams == 0
+        signal.subscribe(log)
+        peer.deliver(1, 2)
+        assert (log.items, ws.stats().backlog) == ([], 0)
+        failed = [event for event in events.items if isinstance(event, rxws.ConsumerFailed)]
+        assert [type(event.error) for event in failed] == [ZeroDivisionError]
+
+
+@virtual
+async def test_on_message_of_any_observable() -> None:
+    """It filters any Observable, and tells the event loop once of a predicate that raises."""
+    contexts: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: contexts.append(context))
+    source: Subject[int] = Subject()
+    small, none = Log(), Log()
+    rxws.on_message(source, lambda n: n < 2).subscribe(small)
+    rxws.on_message(source, fail).subscribe(none)
+    for n in range(4):
+        source.on_next(n)
+    assert (small.items, none.items) == ([0, 1], [])
+    assert [type(context["exception"]) for context in contexts] == [ZeroDivisionError]
+
+
+def test_a_predicate_that_raises_outside_of_a_loop(caplog: pytest.LogCaptureFixture) -> None:
+    """Where no loop runs, ``stream_filter`` logs once what a predicate raises."""
+    log = Log()
+    reactivex.of(1, 2).pipe(rxws.operators.stream_filter(fail)).subscribe(log)
+    assert (log.items, log.ends) == ([], [COMPLETED])
+    [record] = caplog.records
+    assert record.name == "rxws"
+    assert record.exc_info is not None and record.exc_info[0] is ZeroDivisionError
 
 
 # -- on_silence ----------------------------------------------------------------------------------
@@ -184,6 +231,45 @@ async def test_from_coroutine_runs_one_for_each_subscription() -> None:
     await asyncio.sleep(100)
     assert (begun, cancelled) == (2, 1)
     assert (first.ends, second.ends) == ([], [COMPLETED])
+
+
+@virtual
+async def test_from_coroutine_that_is_cancelled_from_within() -> None:
+    """A cancellation that is the coroutine's own is its error; that of the disposal is none."""
+
+    async def wait() -> None:
+        future = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_later(1, future.cancel)
+        await future
+
+    log, disposed = Log(), Log()
+    rxws.from_coroutine(wait).subscribe(log)
+    subscription = rxws.from_coroutine(wait).subscribe(disposed)
+    await asyncio.sleep(0.5)
+    subscription.dispose()
+    await asyncio.sleep(1)
+    assert [type(end) for end in log.ends] == [concurrent.futures.CancelledError]
+    assert (log.items, disposed.items, disposed.ends) == ([], [], [])
+
+
+@virtual
+async def test_from_coroutine_is_held() -> None:
+    """A coroutine that waits for what nobody else holds is not collected in the midst of it."""
+    ended: list[bool] = []
+
+    async def wait() -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            ended.append(True)
+
+    rxws.from_coroutine(wait).subscribe(Log())
+    await turns()
+    gc.collect()
+    assert ended == []
+    [task] = asyncio.all_tasks() - {asyncio.current_task()}
+    task.cancel()
+    await turns()
 
 
 # -- all of them ---------------------------------------------------------------------------------

@@ -589,3 +589,21 @@ async def test_a_gap_where_there_is_no_room() -> None:
         assert [item if isinstance(item, int) else type(item) for item in items] == [
             *(1, 2, rxws.Gap, 3)
         ]
+
+
+@virtual
+async def test_shows_its_filter_once_it_is_gone() -> None:
+    """A failure under a stream that nobody holds names its filter."""
+    async with connected() as (ws, peer):
+        events: list[Any] = []
+        ws.events.subscribe(events.append)
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+
+        def fail(_: Any) -> None:
+            raise ZeroDivisionError
+
+        ws.stream_filter([{"e": "trade", ("a", 0): rxws.where.gt(1)}]).subscribe(fail)
+        gc.collect()
+        peer.deliver({"e": "trade", "a": [2]})
+        [failed] = [event for event in events if isinstance(event, rxws.ConsumerFailed)]
+        assert "[{'e': 'trade', ('a', 0): where.gt(1)}]" in repr(failed.consumer)

@@ -190,13 +190,16 @@ async def test_an_abort_ends_a_paused_link_without_what_it_held() -> None:
 
 @virtual
 async def test_a_close_is_answered_after_what_is_still_arriving() -> None:
-    """``close`` reads to the end, also while paused, then tells the end and returns."""
+    """``close`` waits for what arrives to be read, a pause included, and tells the end last."""
     link, log = await opened()
     link.pause()
     link.deliver("1")
     closing = asyncio.create_task(link.close(1000, "bye"))
     await asyncio.sleep(0)
     link.deliver("2")
+    await asyncio.sleep(1)
+    assert not log.messages and not log.ends
+    link.resume()
     await closing
     assert log.messages == ["1", "2"] and log.ends == [(1000, "bye", None)]
     assert link.closed == (1000, "bye")
