@@ -254,7 +254,7 @@ class Driver(Generic[_T]):
         assert loss is not None
         if epoch in self._dials or self.pool.remove(epoch) is None:
             return  # a dial finds out by itself; what was forgotten concerns nobody
-        retryable = self._may_retry(loss, default=True)
+        retryable = connection.closing or self._may_retry(loss, default=True)
         self._redactor.exception(loss)
         if epoch == self.machine.live or self.machine.phase is Phase.DRAINING:
             self.intake.breaks.ended(connection)
