@@ -166,11 +166,12 @@ class Driver(Generic[_T]):
                 self._timers.stop(timer)
             case s.Dial(epoch):
                 self._dials[epoch] = self._tasks.spawn(self._connect(epoch), f"dial {epoch}")
-            case s.GoLive(epoch, after):
+            # What an observer of the event before did may have cost a connection already.
+            case s.GoLive(epoch, after) if epoch in self.pool:
                 self._go_live(self.pool[epoch], after)
-            case s.Hold(epoch):
+            case s.Hold(epoch) if epoch in self.pool:
                 self._hold(self.pool[epoch])
-            case s.Drain(old, new):
+            case s.Drain(old, new) if old in self.pool and new in self.pool:
                 self._drain(self.pool[old], self.pool[new])
             case s.Splice():
                 self._splice(effect)

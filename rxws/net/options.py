@@ -23,7 +23,7 @@ Source: TypeAlias = str | Callable[[], Any]
 """A URL, or a function or coroutine function that returns one, or an open connection."""
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, 5.6.2
-_OURS = frozenset(
+_HANDSHAKE_HEADERS = frozenset(
     {"host", "connection", "upgrade", "sec-websocket-key", "sec-websocket-version"}
     | {"sec-websocket-extensions", "sec-websocket-protocol", "sec-websocket-accept"}
 )
@@ -117,7 +117,7 @@ class Options:
         for name, _ in headers:
             if not _TOKEN.fullmatch(name):
                 raise ValueError(f"invalid header name {name!r}")
-            if name.lower() in _OURS:
+            if name.lower() in _HANDSHAKE_HEADERS:
                 raise ValueError(f"header {name!r} is set by the handshake itself")
         return headers
 

@@ -24,6 +24,9 @@ class Pool(Generic[_T]):
     def __iter__(self) -> Iterator[Connection[_T]]:
         return iter(list(self._alive.values()))
 
+    def __contains__(self, epoch: int) -> bool:
+        return epoch in self._alive
+
     def __getitem__(self, epoch: int) -> Connection[_T]:
         return self._alive[epoch]
 

@@ -25,9 +25,6 @@ class Outbox:
     def __init__(self) -> None:
         self._parcels: deque[Parcel] = deque()
 
-    def __len__(self) -> int:
-        return sum(parcel.stage is Stage.WAITING for parcel in self._parcels)
-
     def put(self, parcel: Parcel, capacity: int) -> None:
         """Queue a message.
 

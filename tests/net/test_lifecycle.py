@@ -10,6 +10,7 @@ import pytest
 
 import rxws
 from rxws.testing import Reset, Server, Session, Silent
+from tests.virtual import Peer, connected, until, virtual
 
 QUICK = rxws.Backoff(initial=0.02, maximum=0.1, stable=0.5)
 
@@ -160,33 +161,37 @@ async def test_every_close_is_reconnected(code: int) -> None:
         )
 
 
+@virtual
 async def test_flapping_server_is_not_stormed() -> None:
-    """A server that accepts and closes is dialled with growing delays, not at once each time."""
+    """A server that accepts and closes at once is dialled at most 20 times in its first minute."""
+    peer = Peer()
+    ws = rxws.connect("ws://fake", transport=peer)
 
-    async def script(session: Session) -> None:
-        await session.close(1000)
+    def close(event: rxws.Event) -> None:
+        if isinstance(event, rxws.Connected):
+            asyncio.get_running_loop().call_soon(peer.last.lose, 1000)
 
-    async with Server(script) as server:
-        backoff = rxws.Backoff(initial=0.05, maximum=1.0, stable=5.0)
-        delays: list[float] = []
-        ws = rxws.connect(server.url, backoff=backoff)
-        async with ws:
-            await asyncio.sleep(1.0)
-            delays = [dial.time for dial in server.dials]
-        assert len(delays) < 15
+    ws.events.subscribe(close)
+    async with ws:
+        await asyncio.sleep(60)
+        dials = [dial.time for dial in peer.dials]
+    assert 5 <= len(dials) <= 20
 
 
+@virtual
 async def test_stable_connection_starts_the_delays_over() -> None:
     """A connection that was open for ``stable`` seconds makes the dials in a row count anew."""
-    async with Server() as server:
-        backoff = rxws.Backoff(initial=0.01, maximum=0.01, attempts=2, stable=0.1)
-        async with rxws.connect(server.url, backoff=backoff) as ws:
-            for number in range(1, 5):
-                session = await server.connection(number)
-                await asyncio.sleep(0.15)
-                await session.close(1011)
-            await server.connection(5)
-            assert ws.state is not rxws.State.CLOSED
+    async with connected(backoff=rxws.Backoff(attempts=2, stable=10)) as (ws, peer):
+        for number in range(1, 6):
+            await peer.link(number, timeout=100)
+            await asyncio.sleep(11)
+            peer.last.lose(1011)
+        await peer.link(6, timeout=100)
+        for _ in range(2):
+            peer.last.lose(1011)
+            await until(ws, rxws.Disconnected)
+            await asyncio.sleep(5)
+        assert ws.state is rxws.State.CLOSED
 
 
 async def test_on_open_speaks_before_anything_else() -> None:
@@ -483,3 +488,14 @@ async def test_error_of_a_long_payload_keeps_its_type() -> None:
         failed = next(e for e in events if isinstance(e, rxws.ParseFailed))
         assert isinstance(failed.error, json.JSONDecodeError)
         assert len(repr(failed)) < 1000
+
+
+@virtual
+async def test_loss_in_the_midst_of_the_news() -> None:
+    """A connection that an observer of its Connected event ends is replaced as any other."""
+    peer = Peer()
+    ws = rxws.connect("ws://fake", transport=peer)
+    ws.events.subscribe(lambda event: peer.last.lose(1000) if event == rxws.Connected(1) else None)
+    async with ws:
+        assert len(peer.links) == 2
+        assert ws.state is rxws.State.OPEN
