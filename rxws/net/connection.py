@@ -108,8 +108,8 @@ class Connection(Generic[_T]):
 
     @property
     def is_paused(self) -> bool:
-        """Whether it is not read at the moment."""
-        return bool(self._pauses)
+        """Whether it is not read, for another reason than a parser that is behind."""
+        return bool(self._pauses - {"parser"})
 
     @property
     def is_parsing(self) -> bool:
