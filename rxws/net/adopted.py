@@ -13,7 +13,7 @@ from ..core.errors import ConnectError, ConnectionLost, Delivery
 from .reading import Reader
 from .transport import Raw, Receiver
 
-__all__ = ["AdoptedLink", "adopt", "close_frame"]
+__all__ = ["AdoptedLink", "adopt", "close_frame", "lost_while_sending"]
 
 
 def adopt(connection: Any) -> AdoptedLink:
@@ -37,6 +37,12 @@ def close_frame(error: BaseException) -> tuple[int | None, str]:
     received = getattr(error, "rcvd", None)
     code = getattr(received, "code", None)
     return (None, "") if code is None else (int(code), str(getattr(received, "reason", "")))
+
+
+def lost_while_sending(error: BaseException) -> ConnectionLost:
+    """What a connection that ended in the midst of a send means for who sent."""
+    code, reason = close_frame(error)
+    return ConnectionLost("the connection ended while sending", code=code, reason=reason)
 
 
 class AdoptedLink:
@@ -84,10 +90,7 @@ class AdoptedLink:
         except (TypeError, ValueError):
             raise  # of the message, not of the connection
         except Exception as error:
-            code, reason = close_frame(error)
-            raise ConnectionLost(
-                "the connection ended while sending", code=code, reason=reason
-            ) from error
+            raise lost_while_sending(error) from error
 
     async def ping(self) -> None:
         """Send a ping, where the connection can; its pong counts as a sign of life."""

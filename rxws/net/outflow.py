@@ -47,11 +47,6 @@ class Outflow(Generic[_T]):
         self._may_emit = asyncio.Event()
         self._may_emit.set()
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether a batch is on its way."""
-        return bool(self._waiting)
-
     def emit(self, message: _T) -> None:
         """Deliver a message."""
         if self._waiting:

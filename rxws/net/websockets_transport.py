@@ -25,7 +25,7 @@ from websockets.exceptions import (
 from ..core.errors import ConnectError, ConnectionLost, Delivery
 from ..core.redact import Redactor, escape_control
 from ..core.texts import said
-from .adopted import close_frame
+from .adopted import close_frame, lost_while_sending
 from .reading import Reader
 from .transport import Link, Raw, Receiver
 
@@ -265,10 +265,7 @@ class WebsocketsLink:
         try:
             await self._own.send(raw)
         except ConnectionClosed as error:
-            code, reason = close_frame(error)
-            raise ConnectionLost(
-                "the connection ended while sending", code=code, reason=reason
-            ) from error
+            raise lost_while_sending(error) from error
 
     async def ping(self) -> None:
         """Send a ping."""
