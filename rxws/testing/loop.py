@@ -58,6 +58,9 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     ) -> asyncio.TimerHandle:
         """As of any loop; ``when`` is on the virtual clock."""
         handle = super().call_at(when, callback, *args, context=context)
+        if 0 < when - self._virtual_time < _RESOLUTION:
+            # It is due at once, and who waits for a moment just ahead has to find it reached.
+            self._virtual_time = when
         heapq.heappush(self._moments, when)
         return handle
 

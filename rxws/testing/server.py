@@ -34,6 +34,8 @@ Script: TypeAlias = Callable[[Session], Awaitable[object]]
 _HOST = "127.0.0.1"
 # Seconds for closing handshakes, and then for everything else, when the server stops.
 _GRACE = 1.0
+# Seconds that a client may take to read what is left, when it has closed; then it is reset.
+_READING_ON = 30.0
 
 _logger = logging.getLogger("rxws.testing")
 
@@ -94,7 +96,7 @@ class Server:
             "compression": None,
             "ping_interval": None,
             "open_timeout": None,
-            "close_timeout": _GRACE,
+            "close_timeout": _READING_ON,
             "max_queue": None,
             "max_size": None,
             "logger": _logger,
@@ -171,7 +173,12 @@ class Server:
         for connection in list(self._tcp):
             if abort or self._is_deaf(connection):
                 connection.reset()
-        server.close()
+        # A connection is accepted in two turns of asyncio's loop, and fails with a report when the
+        # listener closes in between. A timer, since `sleep(0)` is a single turn.
+        try:
+            await asyncio.sleep(1e-6)
+        finally:
+            server.close()
         # The listener closes in the first step of a task.
         await asyncio.sleep(0)
         # Bound, but not listening, the port refuses; unbound, it might be given to the very
@@ -221,13 +228,13 @@ class Server:
         """What scripts, ``on_message`` and the feed raised so far."""
         return list(self._errors)
 
-    async def connection(self, number: int, timeout: float = 5.0) -> Session:
+    async def connection(self, number: int, timeout: float = 30.0) -> Session:
         """Wait for the ``number``-th connection, counting from 1, for at most ``timeout`` s."""
         await self.wait(lambda: len(self._sessions) >= number, timeout, what=f"connection {number}")
         return self._sessions[number - 1]
 
     async def wait(
-        self, predicate: Callable[[], T], timeout: float = 5.0, *, what: str = "the condition"
+        self, predicate: Callable[[], T], timeout: float = 30.0, *, what: str = "the condition"
     ) -> T:
         """Wait until ``predicate`` returns something true, and return that.
 
@@ -361,7 +368,8 @@ class Server:
 
 def _bind(port: int) -> socket.socket:
     """Return a socket that is bound to ``port`` of the loopback interface, but not listening."""
-    sock = socket.socket()
+    # Only where the protocol is named does asyncio let small messages leave at once.
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if os.name == "posix":
             # Connections that ended a moment ago must not keep the port.

@@ -133,7 +133,7 @@ class Session:
         """Whether `stall` was called, and not undone."""
         return not self._moves.is_set()
 
-    async def next_message(self, timeout: float = 5.0) -> Raw:
+    async def next_message(self, timeout: float = 30.0) -> Raw:
         """Return the next message that this method did not return yet.
 
         Raises:
@@ -226,7 +226,7 @@ class Session:
                 self._write(raws, wire, numbers)
             self._connection.tcp.resume_reading()
 
-    async def wait_closed(self, timeout: float = 5.0) -> tuple[int | None, str]:
+    async def wait_closed(self, timeout: float = 30.0) -> tuple[int | None, str]:
         """Wait for the end of the connection and return `closed`.
 
         Raises:

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from rxws.testing import DeadlockError, VirtualTimeLoop, run_virtual
+from rxws.testing import loop as loop_of_virtual_time
 
 
 def test_hours_of_sleep_take_no_real_time() -> None:
@@ -93,8 +94,9 @@ def test_threads_of_the_loop_stop_the_clock() -> None:
     assert run_virtual(main) == ("done", 0)
 
 
-def test_a_foreign_thread_can_wake_the_loop() -> None:
+def test_a_foreign_thread_can_wake_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """``call_soon_threadsafe`` works while the loop has nothing to do."""
+    monkeypatch.setattr(loop_of_virtual_time, "_PATIENCE", 60.0)  # of a thread that starts late
 
     async def main() -> int:
         loop = asyncio.get_running_loop()

@@ -301,9 +301,10 @@ async def test_a_silent_handshake_is_never_answered() -> None:
     async with Server() as server:
         server.answer(Silent(), Silent())
         with pytest.raises(TimeoutError):
-            await connect(server.url, open_timeout=0.05)
-        waiting = asyncio.ensure_future(connect(server.url, open_timeout=None).__aenter__())
-        await server.wait(lambda: len(server.dials) == 2)
+            await connect(server.url, open_timeout=0.5)
+        url = f"{server.url}/waiting"
+        waiting = asyncio.ensure_future(connect(url, open_timeout=None).__aenter__())
+        await server.wait(lambda: server.dials and server.dials[-1].path == "/waiting")
     with pytest.raises((ConnectionResetError, InvalidMessage)):
         await waiting
 
@@ -333,7 +334,7 @@ async def test_a_stopped_server_refuses_and_comes_back_on_its_port(*, abort: boo
 
 async def test_the_end_is_bounded_with_clients_that_do_not_read() -> None:
     """Clients that stall, with full buffers, and stalled sessions don't hold the server up."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         server = Server()
         async with server:
             _, writer = await asyncio.open_connection("127.0.0.1", server.port)
@@ -349,7 +350,7 @@ async def test_the_end_is_bounded_with_clients_that_do_not_read() -> None:
             client = await connect(server.url)
             (await server.connection(2)).stall()
             before = time.monotonic()
-        assert time.monotonic() - before < 10
+        assert time.monotonic() - before < 60
         for ended in (sending, client.recv()):
             with pytest.raises(ConnectionClosedError):
                 await ended
