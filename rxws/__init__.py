@@ -19,6 +19,7 @@ from .core.errors import (
     ConnectionLost,
     Delivery,
     FilterError,
+    ForkedError,
     RequestTimeout,
     RetriesExhausted,
     RxwsError,
@@ -42,7 +43,7 @@ from .core.events import (
     SignalFailed,
     State,
 )
-from .core.handover import MakeBeforeBreak
+from .core.handovers import Exclusive, FirstArrival, MakeBeforeBreak, Replace
 from .core.liveness import Heartbeat
 from .core.policy import Drop, Fail, Keep, ThisConnection
 from .core.stats import Stats
@@ -74,8 +75,11 @@ __all__ = [
     "Disconnected",
     "Drop",
     "Event",
+    "Exclusive",
     "Fail",
     "FilterError",
+    "FirstArrival",
+    "ForkedError",
     "Gap",
     "Heartbeat",
     "Keep",
@@ -87,6 +91,7 @@ __all__ = [
     "ParseFailed",
     "ReactiveWebSocket",
     "Receiver",
+    "Replace",
     "RequestTimeout",
     "Reset",
     "RetriesExhausted",

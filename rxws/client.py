@@ -50,35 +50,62 @@ def connect(source: Source, **options: Any) -> ReactiveWebSocket[Any]:
         serialize: what ``send`` does to anything but ``str`` and ``bytes``; default compact JSON.
         rotate_on: an Observable, or a function of the websocket that returns one; subscribed once
             for each connection, its first item asks for a rotation. ``None``: none are planned.
-        handover: how a rotation hands over, a `MakeBeforeBreak`.
+        handover: how a rotation hands over: a `MakeBeforeBreak`, `FirstArrival`, `Exclusive` or
+            `Replace`.
         backoff: the delays between attempts, a `Backoff`.
         on_open: coroutine function called with an `Opening` for each new connection before it
             goes live. If it raises, the connection counts as failed.
         subscribe: messages to send on each new connection, after ``on_open`` and before
             anything queued.
-        resync: coroutine function called with a `Gap` after a reconnect; the (async) iterable of
-            messages that it returns is delivered before the live messages that follow the gap.
+        pace: how many messages a second are sent at most, of ``subscribe`` and of multiplexed
+            subscriptions, on a new connection; that time does not count towards
+            ``ready_timeout``. ``None``: as fast as they go.
+        answer: function from such a message to the filters that its answer passes; the
+            connection is ready when every answer has come. ``None``, as a function or as what it
+            returns: no answer is awaited.
+        resync: coroutine function called with a `Gap`; the (async) iterable of messages that it
+            returns is delivered, without what was delivered before, ahead of the live messages
+            that follow the gap. They wait meanwhile.
         key: function from message to a hashable identity; a message that another connection has
             brought with the same one is a duplicate, and removed. A message for which it gives
             ``None`` or raises is compared by its bytes.
-        sequence: function from message to a number that grows by one; an identity too.
+        sequence: function from message to an ``int`` that grows by one: an identity, which comes
+            before ``key``, and more: what is missing is told exactly, and nothing where nothing
+            is. Numbers that start again are a new feed.
         partition: function from message to the hashable name of the feed that ``sequence`` counts
             in, and within which order holds. ``None``: one feed.
-        open_timeout: seconds for ``source`` and the handshake (default 10).
+        open_timeout: seconds for ``source`` and the handshake (default 10). A name lookup can't
+            be stopped: its thread stays until the system answers, at most one for each host
+            name, and ``asyncio.run`` waits for it.
         ready_timeout: seconds for ``on_open`` and ``subscribe`` (default 10).
         send_timeout: seconds for a send, the waiting for a connection included (default 10).
         resync_timeout: seconds for ``resync`` (default 30).
         exit_timeout: seconds for the orderly end (default 2).
         retry: function from the `ConnectError` or `ConnectionLost` to whether another attempt
             makes sense. ``None``: after anything but HTTP 401, 403 and 404, an invalid URL or
-            header name, an untrusted certificate, a redirect to another origin.
+            header name, an untrusted certificate, a redirect to another origin, and the third
+            close in a row with 1002, 1003, 1007, 1008, 1009 or 1010 (either side's) without a
+            stable connection between.
         heartbeat: a `Heartbeat`; ``None`` turns it off.
         silence: seconds without any message after which a connection counts as dead; ``None``
             for no such limit.
         transport: ``"websockets"``, or an object that satisfies `Transport`.
         **options: others are handed to the transport's own connect, under its own names:
-            ``additional_headers``, ``ssl``, ``proxy`` (by default that of the environment),
-            ``max_size``, ``compression``, ``subprotocols`` and so on.
+            ``additional_headers``, ``ssl``, ``proxy`` (by default that of the environment, for
+            ``ws://`` too; ``None`` for none), ``max_size`` (bytes of a message, 1 MiB by default;
+            ``None`` for any number), ``compression``, ``subprotocols`` and so on.
+
+    An interrupt (SIGINT) leaves the ``async with`` in the orderly way within ``exit_timeout``; a
+    second one ends at once. For SIGTERM to do the same, where the platform has it::
+
+        async def main():
+            loop, task = asyncio.get_running_loop(), asyncio.current_task()
+            loop.add_signal_handler(signal.SIGTERM, task.cancel)
+            async with rxws.connect(URL) as ws:
+                ...
+
+        with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
+            asyncio.run(main())
 
     Raises:
         TypeError, ValueError: an option is unknown or makes no sense.

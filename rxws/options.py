@@ -11,7 +11,8 @@ from reactivex import Observable
 
 from .core.backoff import Backoff
 from .core.events import Gap
-from .core.handover import MakeBeforeBreak
+from .core.filters import Filters
+from .core.handovers import HandoverMode
 from .core.liveness import Heartbeat
 from .core.redact import Redactor
 from .net.connection import Opening
@@ -27,10 +28,12 @@ class ConnectOptions(TypedDict, total=False):
 
     serialize: Callable[[Any], str | bytes]
     rotate_on: Observable[Any] | Callable[[Any], Observable[Any]] | None
-    handover: MakeBeforeBreak
+    handover: HandoverMode
     backoff: Backoff
     on_open: Callable[[Opening], Awaitable[Any]] | None
     subscribe: Iterable[Any]
+    pace: float | None
+    answer: Callable[[Any], Filters | None] | None
     resync: Callable[[Gap], Awaitable[Iterable[Any] | AsyncIterable[Any]]] | None
     key: Callable[[Any], Hashable] | None
     sequence: Callable[[Any], int | None] | None

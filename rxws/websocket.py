@@ -21,6 +21,7 @@ from .core.stats import Stats
 from .net.announcer import Announcer
 from .net.dialer import Dialer
 from .net.driver import Driver
+from .net.home import Home
 from .net.options import Options, Source
 from .rotation import Rotations, signal_of
 from .streams.events import EventSource
@@ -28,7 +29,7 @@ from .streams.handlers import Handlers
 from .streams.hub import Hub, ObserverConsumer
 from .streams.multiplex import Multiplex, Topic
 from .streams.stream import Stream
-from .streams.threads import on_loop, running_loop
+from .streams.threads import running_loop
 
 __all__ = ["ReactiveWebSocket"]
 
@@ -71,6 +72,7 @@ class ReactiveWebSocket(Observable[_T], abc.ObserverBase[Any]):
             announce,
             Rotations(signal_of(rotate_on, self), self.rotate, announce),
         )
+        self._home: Home[_T] = Home(self._driver, self._events, options.exit_timeout, lambda: self)
         self._completed = False
 
     def __repr__(self) -> str:
@@ -83,6 +85,7 @@ class ReactiveWebSocket(Observable[_T], abc.ObserverBase[Any]):
         observer: abc.ObserverBase[_T],
         scheduler: abc.SchedulerBase | None = None,
     ) -> abc.DisposableBase:
+        self._home.check_process()
         registration = self._hub.add(None, ObserverConsumer(observer))
         return Disposable(lambda: self._hub.remove(registration))
 
@@ -152,10 +155,11 @@ class ReactiveWebSocket(Observable[_T], abc.ObserverBase[Any]):
     def _join(self, topic: Topic, is_wanted: Callable[[], bool]) -> None:
         topics = self._driver.topics
         subscription = topics.subscription(topic)  # raises to the observer
-        self._on_loop(lambda: topics.join(topic, subscription) if is_wanted() else None)
+        self._home.on_loop(lambda: topics.join(topic, subscription) if is_wanted() else None)
 
     def _leave(self, topic: Topic, is_wanted: Callable[[], bool]) -> None:
-        self._on_loop(lambda: None if is_wanted() else self._driver.topics.leave(topic))
+        if not self._home.is_forked:  # a finalizer may run this in the child
+            self._home.on_loop(lambda: None if is_wanted() else self._driver.topics.leave(topic))
 
     @property
     def events(self) -> Observable[Event]:
@@ -184,8 +188,8 @@ class ReactiveWebSocket(Observable[_T], abc.ObserverBase[Any]):
             bytes=driver.pool.bytes,
             duplicates=driver.intake.handover.duplicates,
             dropped=hub.dropped,
-            rotations=driver.rotations,
-            reconnects=driver.reconnects,
+            rotations=driver.takeover.rotations,
+            reconnects=driver.takeover.reconnects,
             gaps=driver.intake.breaks.gaps,
             streams=len(hub),
             backlog=hub.backlog,
@@ -215,7 +219,7 @@ class ReactiveWebSocket(Observable[_T], abc.ObserverBase[Any]):
             BufferOverflow: more messages wait than `Keep` has capacity for.
             ClosedError: the websocket has exited.
         """
-        self._check_loop()
+        self._home.check()
         raw = self._options.payload(message)
         return await self._driver.sender.send(raw, Keep() if policy is None else policy)
 
@@ -227,9 +231,7 @@ class ReactiveWebSocket(Observable[_T], abc.ObserverBase[Any]):
         Returns:
             A future of what `send` returns or raises.
         """
-        loop = self._driver.loop
-        if loop is None:
-            raise RuntimeError("enter the websocket before other threads send on it")
+        loop = self._home.sending_loop()
         return asyncio.run_coroutine_threadsafe(self.send(message, policy), loop)
 
     async def request(self, message: Any, reply: Filters, timeout: float = 10) -> _T:
@@ -250,7 +252,7 @@ class ReactiveWebSocket(Observable[_T], abc.ObserverBase[Any]):
             FilterError: ``reply`` is malformed.
             ClosedError: the websocket has exited.
         """
-        self._check_loop()
+        self._home.check()
         raw = self._options.payload(message)
         replies = self._driver.intake.replies
         pending = replies.expect(reply)
@@ -275,7 +277,7 @@ class ReactiveWebSocket(Observable[_T], abc.ObserverBase[Any]):
         What can't be sent is reported as `ReactiveWebSocket` reports a failing consumer, not
         raised: it would harm the other observers of the source.
         """
-        self._on_loop(lambda: self._post(value))
+        self._home.on_loop(lambda: self._post(value))
 
     def _post(self, value: Any) -> None:
         if self._completed:
@@ -287,11 +289,11 @@ class ReactiveWebSocket(Observable[_T], abc.ObserverBase[Any]):
 
     def on_completed(self) -> None:
         """Exit, after what was given before was sent. From any thread."""
-        self._on_loop(self._complete)
+        self._home.on_loop(self._complete)
 
     def on_error(self, error: Exception) -> None:
         """The source that was sent failed: report it, then as `on_completed`."""
-        self._on_loop(lambda: self._hub.report(self, error))
+        self._home.on_loop(lambda: self._hub.report(self, error))
         self.on_completed()
 
     def _complete(self) -> None:
@@ -316,15 +318,14 @@ class ReactiveWebSocket(Observable[_T], abc.ObserverBase[Any]):
         Raises:
             ClosedError: the websocket has exited.
         """
-        if self.state is State.CLOSED:
+        if self.state is State.CLOSED and not self._home.is_forked:
             raise ClosedError
         shown = self._options.redactor.text(reason)
-        self._on_loop(lambda: self._driver.rotate(shown))
+        self._home.on_loop(lambda: self._driver.rotate(shown))
 
     def start(self) -> None:
         """Begin to connect on the running loop, without waiting. Idempotent."""
-        self._check_loop()
-        self._driver.start()
+        self._home.start()
         if self._completed:
             self._driver.spawn(self._exit_when_sent(), "completion")
 
@@ -347,6 +348,7 @@ class ReactiveWebSocket(Observable[_T], abc.ObserverBase[Any]):
         return self._open().__await__()
 
     async def __aenter__(self) -> Self:
+        self._home.entered()
         return await self._open()
 
     async def __aexit__(
@@ -361,10 +363,13 @@ class ReactiveWebSocket(Observable[_T], abc.ObserverBase[Any]):
         """End in the orderly way, within ``exit_timeout``; idempotent, from anywhere.
 
         Every observer completes, every iterator gives what it holds and stops, the sockets
-        close with 1000, and no task is left. Cancelling this does not stop the end.
+        close with 1000, and no task is left. Cancelling this does not stop the end. A websocket
+        that is open when its event loop ends is aborted, with a ResourceWarning. In a forked
+        child this does nothing: the connection is the parent's.
         """
-        self._check_loop()
-        await self._driver.exit()
+        if not self._home.is_forked:
+            self._home.check()
+            await self._driver.exit()
 
     aclose = exit
 
@@ -386,14 +391,3 @@ class ReactiveWebSocket(Observable[_T], abc.ObserverBase[Any]):
         # Not as an event: the same observer would be told, and fail again.
         report = {"message": "rxws: an observer of events raised", "exception": clean}
         loop.call_exception_handler(report)
-
-    def _on_loop(self, work: Callable[[], None]) -> None:
-        on_loop(self._driver.loop, work)
-
-    def _check_loop(self) -> None:
-        loop = self._driver.loop
-        if loop is not None and loop is not asyncio.get_running_loop():
-            raise RuntimeError(
-                "this websocket belongs to another event loop; from other threads only "
-                "subscribe, dispose, rotate, on_next and send_threadsafe may be used"
-            )

@@ -10,6 +10,7 @@
     ├── RequestTimeout      no reply came in time
     ├── BufferOverflow      a consumer was slower than its buffer allows
     ├── ClosedError         used after exit
+    ├── ForkedError         used in a child of the process that it lives in
     └── FilterError         a malformed filter
 
 Errors carry their data as attributes and build their own text from it.
@@ -26,6 +27,7 @@ __all__ = [
     "ConnectionLost",
     "Delivery",
     "FilterError",
+    "ForkedError",
     "RequestTimeout",
     "RetriesExhausted",
     "RxwsError",
@@ -105,6 +107,9 @@ class ConnectionLost(RxwsError):
 
     Attributes:
         code, reason: of the Close frame; ``None`` and ``""`` when there was none.
+        sent: code of our own Close frame, where this side ended the connection because of what
+            it received: 1002 (against the protocol), 1007 (no UTF-8) or 1009 (larger than
+            ``max_size``), say; else ``None``.
         delivery: what became of the message, when one was being sent.
     """
 
@@ -114,11 +119,13 @@ class ConnectionLost(RxwsError):
         *,
         code: int | None = None,
         reason: str = "",
+        sent: int | None = None,
         delivery: Delivery = Delivery.UNKNOWN,
     ) -> None:
         super().__init__(message)
         self.code = code
         self.reason = reason
+        self.sent = sent
         self.delivery = delivery
 
 
@@ -167,6 +174,18 @@ class ClosedError(RxwsError):
     """The websocket was used after its ``exit``."""
 
     def __init__(self, message: str = "this websocket has exited; connect a new one") -> None:
+        super().__init__(message)
+
+
+class ForkedError(RxwsError):
+    """A websocket was used in a forked child of the process that it lives in.
+
+    There it is inert: the connection stays the parent's alone. Connect a new one in the child.
+    """
+
+    def __init__(
+        self, message: str = "this websocket lives in the parent process; connect a new one here"
+    ) -> None:
         super().__init__(message)
 
 

@@ -44,7 +44,7 @@ class State(enum.Enum):
     """One connection is live."""
 
     ROTATING = "rotating"
-    """One connection is live and its successor is on its way."""
+    """A successor is on its way, as planned; the connection before it is live, or was."""
 
     RECONNECTING = "reconnecting"
     """The connection was lost; another is on its way."""
@@ -121,6 +121,8 @@ class Rotated(Event):
         matched: whether what both brought could be aligned; ``False`` means that some
             messages may have been delivered twice.
         early: whether a full hold forced the takeover.
+        ambiguous: whether payloads repeat so that more than one alignment of the bytes fits; a
+            ``key`` or a ``sequence`` would tell them apart.
     """
 
     old: int
@@ -130,6 +132,7 @@ class Rotated(Event):
     duplicates: int
     matched: bool
     early: bool
+    ambiguous: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -160,6 +163,7 @@ class Gap(Event):
         partition: the feed that it concerns; ``None`` when all.
         missing: the numbers that are missing, where ``sequence`` tells; else ``None``.
         filled: whether ``resync`` has brought what was missing.
+        last: identity of the last message before it: its number or its key; ``None`` without.
     """
 
     epoch: int
@@ -170,6 +174,7 @@ class Gap(Event):
     partition: Hashable = None
     missing: range | None = None
     filled: bool = False
+    last: Hashable = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)

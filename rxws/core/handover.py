@@ -2,7 +2,8 @@
 
 The predecessor O is emitted while the successor N is held. When O has ended, what N holds
 and O did not bring is emitted, and N is live. Two messages are the same when they have the
-same identity; a message without one is compared by its bytes, in the order it came.
+same number in the same partition, else the same key; those that have neither are compared by
+their bytes, in the order they came.
 """
 
 from __future__ import annotations
@@ -10,71 +11,39 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import Any, Generic, TypeAlias, TypeVar
+from collections.abc import Hashable, Sequence
+from typing import Generic, TypeVar
 
-__all__ = [
-    "Handover",
-    "Identify",
-    "MakeBeforeBreak",
-    "Spliced",
-    "align",
-    "identify_by",
-]
+from .alignment import Alignment
+from .naming import Identify, Name, naming
+from .numbering import FILLING, Hole, Numbering, Repeats
+
+__all__ = ["Handover", "Held", "Spliced"]
 
 _T = TypeVar("_T")
 
-Identify: TypeAlias = Callable[[Any], Hashable | None]
-"""From a message to its identity; ``None`` or an exception: compare it by its bytes."""
+_FEW = 1000  # held messages that are not worth a look through all
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class MakeBeforeBreak:
-    """Open the new connection first, overlap, then close the old one: the default.
+@dataclasses.dataclass(slots=True, eq=False)
+class Held(Generic[_T]):
+    """A message of the successor, until it takes over.
 
     Attributes:
-        overlap: seconds during which both connections are live. At least the largest
-            difference between the moments at which the server's nodes send one event.
-        window: seconds for which identities are remembered.
-        drain: seconds that the old connection is still read for after we closed it.
-        hold: messages of the new connection that are held at most; when there are more, it
-            takes over early. Nothing is dropped.
+        message: itself.
+        digest: hash of its bytes.
+        name: what else tells it from others.
+        brought: whether the predecessor brought it too.
+        settled: whether it was compared already, and is new.
+        restarts: whether its connection's numbers start again with it.
     """
 
-    overlap: float = 2.0
-    window: float = 10.0
-    drain: float = 2.0
-    hold: int = 100_000
-
-    def __post_init__(self) -> None:
-        for name in ("overlap", "window", "drain"):
-            value = getattr(self, name)
-            if not (isinstance(value, int | float) and math.isfinite(value) and value >= 0):
-                raise ValueError(
-                    f"MakeBeforeBreak({name}={value!r}): seconds, 0 or more, are needed"
-                )
-        if self.hold < 1:
-            raise ValueError(f"MakeBeforeBreak(hold={self.hold!r}): at least 1 message is needed")
-
-
-def identify_by(
-    key: Callable[[Any], Hashable] | None,
-    sequence: Callable[[Any], int | None] | None,
-    partition: Callable[[Any], Hashable] | None,
-) -> Identify | None:
-    """The identity that the options ``key``, ``sequence`` and ``partition`` describe, if any."""
-    if key is not None:
-        return key
-    if sequence is None:
-        return None
-    if partition is None:
-        return sequence
-
-    def numbered(message: Any) -> Hashable | None:
-        number = sequence(message)
-        return None if number is None else (partition(message), number)
-
-    return numbered
+    message: _T
+    digest: int
+    name: Name
+    brought: bool = False
+    settled: bool = False
+    restarts: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -82,51 +51,20 @@ class Spliced(Generic[_T]):
     """What a splice came to.
 
     Attributes:
-        messages: held messages that O did not bring, in order.
+        held: what O did not bring, in order, for `Handover.admit_held`.
         duplicates: how many it did bring.
         matched: whether both sides could be aligned.
+        ambiguous: whether the alignment by bytes may be one of several that fit.
+        touched: whether both are known to have brought a message: nothing lies between them.
+        holes: what neither brought, where both were delivered at once.
     """
 
-    messages: Sequence[_T]
-    duplicates: int
-    matched: bool
-
-
-def align(old: Sequence[Hashable], new: Sequence[Hashable]) -> tuple[int, int]:
-    """Where the beginning of ``new`` lies at the end of ``old``.
-
-    Where ``old`` has all of ``new``, its last occurrence counts: of several, it is the one by
-    which the least is taken for a repetition. Else the longest end of ``old`` with which ``new``
-    begins.
-
-    Returns two counts: how many items of ``new`` ``old`` has brought, and how many items of
-    ``old`` are still to be expected after ``new``. ``(0, 0)``: no alignment.
-
-    Knuth, Morris and Pratt's prefix function (1977): linear in both lengths, however often a
-    payload repeats.
-    """
-    if not new:
-        return 0, 0
-    failure = [0] * len(new)
-    length = 0
-    for index in range(1, len(new)):
-        while length and new[index] != new[length]:
-            length = failure[length - 1]
-        if new[index] == new[length]:
-            length += 1
-        failure[index] = length
-    length = 0
-    whole_until = 0  # just after the last place where old has all of new
-    for index, item in enumerate(old):
-        while length and (length == len(new) or item != new[length]):
-            length = failure[length - 1]
-        if item == new[length]:
-            length += 1
-        if length == len(new):
-            whole_until = index + 1
-    if whole_until:
-        return len(new), len(old) - whole_until
-    return length, 0
+    held: Sequence[Held[_T]]
+    duplicates: int = 0
+    matched: bool = True
+    ambiguous: bool = False
+    touched: bool = False
+    holes: Sequence[Hole] = ()
 
 
 class Handover(Generic[_T]):
@@ -137,171 +75,284 @@ class Handover(Generic[_T]):
     the bytes of O and N are aligned when N takes over, per partition.
 
     Args:
-        identify: from a message to its identity; ``None``: no message has one.
+        key: from a message to its identity; ``None``: no message has one.
+        sequence: from a message to its number, which comes before the key; ``None`` likewise.
         partition: from a message to the feed within which order holds; ``None``: one feed.
         window: seconds for which what was emitted is remembered; and, whatever it is, while
             something is held that may repeat it.
+        overlap: seconds by which one connection may bring a message later than another.
         hold: messages that are held at most; of twice as many that were emitted the identities
             are remembered.
 
     Attributes:
+        named: what tells a message from others.
         duplicates: messages removed so far.
-        held: what the successor brought so far, with its bytes.
+        held: messages of the successor that its predecessor did not bring so far.
+        touched: whether the successor has brought something that its predecessor brought.
+        last: identity of what was admitted last, ``None`` where it had none.
     """
 
     def __init__(
         self,
-        identify: Identify | None,
-        partition: Callable[[Any], Hashable] | None,
+        *,
+        key: Identify | None = None,
+        sequence: Identify | None = None,
+        partition: Identify | None = None,
         window: float,
+        overlap: float,
         hold: int,
     ) -> None:
-        self._identify = identify
-        self._partition = partition
+        self.named = naming(key, sequence, partition)
+        self._is_partitioned = partition is not None
         self._window = window
+        self._overlap = overlap
         self._limit = hold
         self._memory = 2 * hold  # O may be ahead of a full hold
-        self._seen: OrderedDict[Hashable, tuple[int | None, float]] = OrderedDict()
-        self._tail: deque[tuple[float, Hashable, int]] = deque(maxlen=self._memory)
-        self._expected: dict[Hashable, deque[int]] = {}
-        self.held: list[tuple[_T, str | bytes]] = []
         self.duplicates = 0
+        self.forget()
+        self._hold_nothing()
+
+    def forget(self) -> None:
+        """Compare with nothing that was before: a snapshot starts it all again."""
+        self._seen: OrderedDict[Hashable, tuple[int, float]] = OrderedDict()
+        self._forget_at = 0.0  # when the first of those grows too old
+        self._alignment = Alignment(self._window, self._overlap, self._memory)
+        self._numbering = Numbering(self._window, self._memory)
+        self.last: Hashable | None = None
+
+    def discard(self) -> None:
+        """Throw away what is held: the successor failed."""
+        self._numbering.lost(self._successor)
+        self._hold_nothing()
+
+    def _hold_nothing(self) -> None:
+        self._held: list[Held[_T]] = []
+        self._brought = 0  # of those
+        self._unmatched: dict[Hashable, deque[Held[_T]]] = {}
+        self._first: int | None = None  # of the numbers that the successor brought
+        self._successor = 0
+        self._matched = 0
+        self.held = 0
+        self.touched = False
 
     @property
     def full(self) -> bool:
         """Whether the hold takes no more."""
-        return len(self.held) >= self._limit
+        return self.held >= self._limit
 
-    def admit(self, epoch: int, message: _T, raw: str | bytes, now: float) -> bool:
-        """Whether a message of the live connection ``epoch`` is to be emitted; remembers it."""
-        identity = self._identity(message)
-        if identity is None:
-            return self._admit_bytes(self._part(message), hash(raw), now)
-        return self._admit_identity(epoch, identity, now)
+    @property
+    def is_numbered(self) -> bool:
+        """Whether numbers will tell what a break has cost."""
+        return bool(self._numbering)
 
-    def admit_filling(self, message: _T, now: float) -> bool:
+    @property
+    def caught_up(self) -> bool:
+        """Whether numbers prove that the successor has all that its predecessor may still bring.
+
+        Of partitions they never do: the predecessor may still bring the first of a new one.
+        """
+        return self._first is not None and self._numbering.reaches(self._first)
+
+    def has_touched(self) -> bool:
+        """`touched`, found out for messages without an identity: takes as long as they are many."""
+        if not self.touched and self._held:
+            self.touched = self._alignment.touches(
+                (held.name.partition, held.digest)
+                for held in self._held
+                if held.name.identity is None
+            )
+        return self.touched
+
+    # The live connection
+
+    def admit(self, epoch: int, message: _T, raw: str | bytes, now: float) -> bool | Hole:
+        """Whether a message of the live connection ``epoch`` is emitted; remembers it.
+
+        A `Hole` says yes, and what is missing before it.
+        """
+        return self._admit(epoch, self.named(message), hash(raw), now)
+
+    def admit_held(self, epoch: int, held: Held[_T], now: float) -> bool | Hole:
+        """Likewise for a message that waited until ``epoch`` was live."""
+        if not held.settled:
+            return self._admit(epoch, held.name, held.digest, now)
+        number = held.name.number
+        if number is None:
+            return True
+        self.last = number
+        admit = self._numbering.restart if held.restarts else self._numbering.admit_held
+        verdict = admit(epoch, held.name.partition, number, held.digest, now)
+        self.duplicates += verdict is False
+        return verdict
+
+    def described(self, message: _T, raw: str | bytes) -> Held[_T]:
+        """A message with all that tells it from others."""
+        return Held(message, hash(raw), self.named(message))
+
+    def admit_early(
+        self, epoch: int, held: Held[_T], now: float, *, successor: bool
+    ) -> bool | Hole:
+        """Whether nobody brought a message yet, where O and N are delivered at once.
+
+        What has no identity is held, if it is the successor's.
+        """
+        name = held.name
+        if name.identity is None:
+            if not successor:
+                return bool(self._admit(epoch, name, held.digest, now))
+            self._keep(held)
+            return False
+        verdict: bool | Hole
+        if name.number is not None:
+            numbering, partition, number = self._numbering, name.partition, name.number
+            admit = numbering.restart if held.restarts else numbering.admit_early
+            verdict = admit(epoch, partition, number, held.digest, now)
+        else:
+            verdict = self._admit_key(epoch, name.key, now)
+        if verdict is not False:
+            self.last = name.number if name.key is None else name.key
+        else:
+            self._match()
+        return verdict
+
+    def broken(self, epoch: int) -> None:
+        """Before ``epoch`` the feed broke off; it may have started again meanwhile."""
+        self._alignment.forget()
+        self._numbering.broken(epoch)
+
+    def admit_filling(self, name: Name, now: float) -> bool:
         """Whether a message that fills a gap was not delivered yet.
 
         Without an identity there is nothing to compare by, and it is.
         """
-        identity = self._identity(message)
-        return identity is None or self._admit_identity(None, identity, now)
+        if name.number is not None:
+            return self._numbering.admit_filling(name.partition, name.number, now)
+        return name.key is None or self._admit_key(FILLING, name.key, now)
 
-    def hold(self, message: _T, raw: str | bytes) -> None:
-        """Keep a message of the successor."""
-        self.held.append((message, raw))
+    # The successor
 
-    def discard(self) -> None:
-        """Throw away what is held: the successor failed."""
-        self.held.clear()
+    def hold(self, epoch: int, message: _T, raw: str | bytes, now: float, *, new: bool) -> None:
+        """Keep a message of the successor; ``new``: there is nothing to compare it with."""
+        held = self.described(message, raw)
+        name = held.name
+        self._successor = epoch
+        if not new:
+            if self._first is None and not self._is_partitioned:
+                self._first = name.number
+            if self._is_repetition(epoch, held, now):
+                self._match()
+                return
+            if name.identity is not None:
+                self._unmatched.setdefault(name.identity, deque()).append(held)
+        self._keep(held)
 
-    def release(self) -> list[tuple[_T, str | bytes]]:
-        """Hand out what is held, unchecked: there was no predecessor to compare with."""
-        held, self.held = self.held, []
-        self._expected.clear()
+    def release(self) -> list[Held[_T]]:
+        """Hand out what is held, for `admit_held`: no predecessor lives any more."""
+        held = [one for one in self._held if not one.brought]
+        for one in held:
+            if one.name.number is not None:
+                self._numbering.comes_again(self._successor, one.name.partition)
+        self._hold_nothing()
         return held
 
-    def splice(self, new: int, now: float) -> Spliced[_T]:
+    def splice(self, epoch: int, now: float) -> Spliced[_T]:
         """N takes over: sort what it holds into new messages and duplicates."""
-        held = [(message, raw, self._identity(message)) for message, raw in self.held]
-        unnamed = [(self._part(m), hash(raw)) for m, raw, identity in held if identity is None]
-        verdicts, matched = self._align(unnamed)
-        self._tail.clear()
-        self._tail.extend((now, part, digest) for part, digest in unnamed)
-        brought = iter(verdicts)
-        fresh: list[_T] = []
-        for message, _, identity in held:
-            if identity is not None:
-                is_new = self._admit_identity(new, identity, now)
-            else:
-                is_new = not next(brought)
-                self.duplicates += not is_new
-            if is_new:
-                fresh.append(message)
-        self.held = []
-        return Spliced(fresh, len(held) - len(fresh), matched)
+        unnamed = [held for held in self._held if held.name.identity is None]
+        payloads = [(held.name.partition, held.digest) for held in unnamed]
+        aligned = self._alignment.splice(payloads, now)
+        for held, brought in zip(unnamed, aligned.brought, strict=True):
+            held.settled = True
+            if brought:
+                held.brought = True
+                self._match()
+        spliced = Spliced(
+            [one for one in self._held if not one.brought],
+            self._matched,
+            aligned.matched,
+            aligned.ambiguous,
+            self.touched,
+            self._numbering.settle(epoch, now),
+        )
+        self._hold_nothing()
+        return spliced
 
-    # By identity
+    def _keep(self, held: Held[_T]) -> None:
+        self._held.append(held)
+        self.held += 1
 
-    def _identity(self, message: _T) -> Hashable | None:
-        if self._identify is None:
-            return None
-        try:
-            identity = self._identify(message)
-            hash(identity)
-        except Exception:  # documented: compared by its bytes then
-            return None
-        return identity
+    def _match(self) -> None:
+        self.duplicates += 1
+        self._matched += 1
+        self.touched = True
 
-    def _admit_identity(self, epoch: int | None, identity: Hashable, now: float) -> bool:
+    def _is_repetition(self, epoch: int, held: Held[_T], now: float) -> bool:
+        name = held.name
+        if name.number is not None:
+            repeats = self._numbering.hold(epoch, name.partition, name.number, held.digest, now)
+            held.restarts = repeats is Repeats.RESTARTS
+            held.settled = repeats is not Repeats.YES
+            return not held.settled
+        if name.key is None:
+            return False
+        self._forget_old_keys(now)
+        known = self._seen.get(name.key)
+        return known is not None and known[0] != epoch
+
+    # One message
+
+    def _admit(self, epoch: int, name: Name, digest: int, now: float) -> bool | Hole:
+        if self._unmatched:
+            self._find_held(name.identity)
+        verdict: bool | Hole
+        if name.number is not None:
+            self.last = name.number
+            verdict = self._numbering.admit(epoch, name.partition, name.number, digest, now)
+        elif name.key is not None:
+            self.last = name.key
+            verdict = self._admit_key(epoch, name.key, now)
+        else:
+            keep = bool(self._held)
+            verdict = self._alignment.admit(name.partition, digest, now, keep=keep)
+        if verdict is False:
+            self.duplicates += 1
+        return verdict
+
+    def _find_held(self, identity: Hashable | None) -> None:
+        """The predecessor brings something: the successor may hold it already."""
+        waiting = self._unmatched.get(identity)
+        if waiting is None:
+            return
+        waiting.popleft().brought = True
+        if not waiting:
+            del self._unmatched[identity]
+        self.held -= 1
+        self._match()
+        self._brought += 1
+        if self._brought > max(len(self._held) // 2, _FEW):
+            self._held = [one for one in self._held if not one.brought]
+            self._brought = 0
+
+    def _admit_key(self, epoch: int, key: Hashable, now: float) -> bool:
         seen = self._seen
-        oldest = -math.inf if self.held else now - self._window
+        if now > self._forget_at or len(seen) >= self._memory:
+            self._forget_old_keys(now)
+        if not seen:
+            self._forget_at = now + self._window
+        known = seen.get(key)
+        if known is not None:
+            # Nothing repeats what filled a gap, not even another filling.
+            if known[0] != epoch or epoch == FILLING:
+                return False
+            seen.move_to_end(key)
+        seen[key] = (epoch, now)
+        return True
+
+    def _forget_old_keys(self, now: float) -> None:
+        seen = self._seen
+        oldest = -math.inf if self._held else now - self._window
         while seen:
-            first = next(iter(seen))
-            if len(seen) < self._memory and seen[first][1] >= oldest:
+            moment = seen[next(iter(seen))][1]
+            if len(seen) < self._memory and moment >= oldest:
+                self._forget_at = moment + self._window
                 break
-            del seen[first]
-        known = seen.get(identity)
-        # What fills a gap is of no connection, and none repeats it.
-        if known is not None and (epoch is None or known[0] != epoch):
-            self.duplicates += 1
-            return False
-        seen[identity] = (epoch, now)
-        seen.move_to_end(identity)
-        return True
-
-    # By bytes
-
-    def _part(self, message: _T) -> Hashable:
-        if self._partition is None:
-            return None
-        try:
-            part = self._partition(message)
-            hash(part)
-        except Exception:  # documented as for an identity: it belongs to the rest
-            return None
-        return part
-
-    def _admit_bytes(self, part: Hashable, digest: int, now: float) -> bool:
-        tail = self._tail
-        tail.append((now, part, digest))
-        while not self.held and tail[0][0] < now - self._window:
-            tail.popleft()
-        if self._is_expected(part, digest):
-            self.duplicates += 1
-            return False
-        return True
-
-    def _is_expected(self, part: Hashable, digest: int) -> bool:
-        """Whether N goes on with what O has brought already."""
-        expected = self._expected.get(part)
-        if expected is None:
-            return False
-        as_expected = expected.popleft() == digest
-        if not as_expected or not expected:
-            del self._expected[part]
-        return as_expected
-
-    def _align(self, unnamed: Sequence[tuple[Hashable, int]]) -> tuple[list[bool], bool]:
-        """For each of what N holds, whether O brought it; and whether every part was aligned."""
-        old: dict[Hashable, list[int]] = {}
-        for _, part, digest in self._tail:
-            old.setdefault(part, []).append(digest)
-        new: dict[Hashable, list[int]] = {}
-        for part, digest in unnamed:
-            new.setdefault(part, []).append(digest)
-        matched = True
-        self._expected.clear()
-        verdicts: dict[Hashable, Iterator[bool]] = {}
-        for part, digests in new.items():
-            before = old.get(part, [])
-            # A greeting or the answer to a subscription is N's own: what O never brought.
-            brought = set(before)
-            own = next((i for i, d in enumerate(digests) if d in brought), len(digests))
-            count, rest = align(before, digests[own:])
-            if rest:
-                self._expected[part] = deque(before[-rest:])
-            matched = matched and (count > 0 or not before)
-            fresh = len(digests) - own - count
-            verdicts[part] = iter([False] * own + [True] * count + [False] * fresh)
-        return [next(verdicts[part]) for part, _ in unnamed], matched
+            seen.popitem(last=False)

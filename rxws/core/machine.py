@@ -5,7 +5,10 @@ carries the effects out and reports what came of them. The rules:
 
 * At most two connections exist, and one at rest: a successor is dialled only while there is
   no other successor and no predecessor.
-* A rotation never costs the live connection: what fails on the way is the successor.
+* A rotation never costs the live connection: what fails on the way is the successor. Only
+  where the server allows no second connection the live one is closed first.
+* A live connection that may be dead is kept while a successor is opened: if it recovers they
+  overlap as in a rotation, if it dies the successor takes over.
 * Signals to rotate are merged into the rotation under way, and dropped while none is live.
 * Delays start over only after a connection was live for ``Backoff.stable`` seconds.
 * ``exit`` is answered in every phase, and nothing happens after the end.
@@ -15,12 +18,11 @@ A pair of phase and step that the table does not have changes nothing: it comes 
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-from .backoff import Backoff, Delays
-from .errors import RetriesExhausted
+from . import steps as s
+from .backoff import Backoff
 from .events import (
     Connected,
     ConnectFailed,
@@ -30,47 +32,12 @@ from .events import (
     RotationFailed,
     State,
 )
-from .steps import (
-    Announce,
-    Dial,
-    Drain,
-    Effect,
-    Elapsed,
-    End,
-    Ended,
-    Exit,
-    Failed,
-    Forget,
-    Full,
-    GoLive,
-    Hold,
-    Lost,
-    Ready,
-    Shutdown,
-    Signal,
-    Splice,
-    Start,
-    StartTimer,
-    Step,
-    StopTimer,
-    Timer,
-)
+from .patience import Patience
+from .steps import Phase, Timer
 
-__all__ = ["TABLE", "Machine", "Phase"]
+__all__ = ["TABLE", "Machine"]
 
-
-class Phase(enum.Enum):
-    """Where the lifecycle is."""
-
-    IDLE = "idle"
-    DIALING = "dialing"
-    WAITING = "waiting"
-    OPEN = "open"
-    DIALING_NEXT = "dialing next"
-    OVERLAPPING = "overlapping"
-    DRAINING = "draining"
-    CLOSING = "closing"
-    CLOSED = "closed"
+_OF_THE_LIVE = (Timer.STABLE, Timer.SETTLE, Timer.ROTATE)  # over when there is no live connection
 
 
 class Machine:
@@ -81,12 +48,15 @@ class Machine:
         random: gives numbers from 0 up to 1, uniformly.
         overlap: seconds during which predecessor and successor are both live on a rotation.
         drain: seconds that a closing predecessor is read for at most.
-        quiet: seconds of silence after which a closing predecessor counts as drained.
+        quiet: seconds of silence after which a predecessor counts as drained.
+        breaks_first: whether a predecessor is closed before its successor is dialled.
 
     Attributes:
         phase: where it is.
         live: epoch of the live connection, ``None`` when there is none.
         next: epoch of the connection that is on its way, ``None`` when there is none.
+        planned: why we end the live connection before there is another, or did; else ``None``.
+        is_suspected: whether the live connection may be dead.
     """
 
     def __init__(
@@ -97,22 +67,24 @@ class Machine:
         overlap: float,
         drain: float,
         quiet: float,
+        breaks_first: bool = False,
     ) -> None:
         self.phase = Phase.IDLE
         self.live: int | None = None
         self.next: int | None = None
+        self.planned: str | None = None
+        self.is_suspected = False
         self._backoff = backoff
-        self._delays = Delays(backoff, random)
-        self._rotation_delays = Delays(backoff, random)
+        self._patience = Patience(backoff, random)
         self._overlap = overlap
         self._drain = drain
         self._quiet = quiet
+        self._breaks_first = breaks_first
         self._epochs = 0  # connections that were ready so far
         self._lost: int | None = None
-        self._successor_lost: Lost | None = None
-        self._attempt = 0  # dials in a row for the connection on its way
-        self._unstable = 0  # dials in a row since a connection was last stable
+        self._successor_lost: s.Lost | None = None
         self._reason = ""
+        self._is_newborn = False  # the live connection was opened just now
 
     @property
     def state(self) -> State:
@@ -124,69 +96,76 @@ class Machine:
                 return State.OPEN
             case Phase.DIALING_NEXT | Phase.OVERLAPPING | Phase.DRAINING:
                 return State.ROTATING
+            case _ if self.planned is not None:
+                return State.ROTATING
             case _:
                 return State.RECONNECTING if self._epochs else State.CONNECTING
 
-    def handle(self, step: Step) -> list[Effect]:
+    def handle(self, step: s.Step) -> list[s.Effect]:
         """Change the phase by what happened, and say what to do now, in order."""
         row = TABLE.get((self.phase, type(step)))
         return row(self, step) if row is not None else []
 
+    def depends_on(self, epoch: int) -> bool:
+        """Whether this is the one connection, or dial, whose end now would cost us the feed."""
+        match self.phase:
+            case Phase.OPEN | Phase.DIALING_NEXT:
+                return epoch == self.live
+            case Phase.DIALING | Phase.DRAINING:
+                return epoch == self.next
+            case _:
+                return False
+
     # Connecting
 
-    def _start(self, _: Start) -> list[Effect]:
+    def _start(self, _: s.Start) -> list[s.Effect]:
         self.phase = Phase.DIALING
         return self._dial()
 
-    def _dial(self) -> list[Effect]:
+    def _dial(self) -> list[s.Effect]:
         self.next = self._epochs + 1
-        self._attempt += 1
-        self._unstable += 1
-        return [Announce(Connecting(self.next, self._attempt)), Dial(self.next, self._attempt)]
+        attempt = self._patience.dial(successor=self.live is not None)
+        return [s.Announce(Connecting(self.next, attempt)), s.Dial(self.next, attempt)]
 
-    def _connected(self, ready: Ready) -> list[Effect]:
+    def _connected(self, ready: s.Ready) -> list[s.Effect]:
         if ready.epoch != self.next:
-            return [Forget(ready.epoch)]
+            return [s.Forget(ready.epoch)]
+        planned, self.planned = self.planned, None
         self.phase = Phase.OPEN
         self._adopt(ready.epoch)
         after, self._lost = self._lost, None
-        return [
-            Announce(Connected(ready.epoch)),
-            GoLive(ready.epoch, after),
-            StartTimer(Timer.STABLE, self._backoff.stable),
+        effects: list[s.Effect] = [
+            s.Announce(Connected(ready.epoch)),
+            s.GoLive(ready.epoch, after, planned),
+            s.StartTimer(Timer.STABLE, self._backoff.stable),
         ]
+        if self._breaks_first:
+            self._is_newborn = True
+            effects.append(s.StartTimer(Timer.SETTLE, self._backoff.initial))
+        return effects
 
     def _adopt(self, epoch: int) -> None:
         self._epochs = self.live = epoch
         self.next = None
-        self._attempt = 0
+        self._patience.arrived()
 
-    def _failed(self, failed: Failed) -> list[Effect]:
+    def _failed(self, failed: s.Failed) -> list[s.Effect]:
         if failed.epoch != self.next:
             return []
-        attempt = self._attempt
-        if not failed.retryable:
-            error = failed.error
-        elif self._exhausted():
-            error = RetriesExhausted(self._unstable, failed.error)
-        else:
-            delay = self._delays.next(failed.retry_after)
-            self.phase = Phase.WAITING
-            failure = ConnectFailed(failed.epoch, attempt, failed.error, delay)
-            return [Announce(failure), StartTimer(Timer.RETRY, delay)]
-        failure = ConnectFailed(failed.epoch, attempt, failed.error, None)
-        return [Announce(failure), *self._give_up(error)]
+        attempt, wait = self._patience.attempt, self._patience.after(failed)
+        retry_in = None if isinstance(wait, BaseException) else wait
+        failure = ConnectFailed(failed.epoch, attempt, failed.error, retry_in)
+        return [s.Announce(failure), *self._wait(wait)]
 
-    def _exhausted(self) -> bool:
-        attempts = self._backoff.attempts
-        return attempts is not None and self._unstable >= attempts
+    def _wait(self, wait: float | BaseException) -> list[s.Effect]:
+        if isinstance(wait, BaseException):
+            self.phase = Phase.CLOSED
+            self.live = self.next = self.planned = None
+            return [*(s.StopTimer(timer) for timer in Timer), s.End(wait)]
+        self.phase = Phase.WAITING
+        return [s.StartTimer(Timer.RETRY, wait)]
 
-    def _give_up(self, error: BaseException) -> list[Effect]:
-        self.phase = Phase.CLOSED
-        self.live = self.next = None
-        return [*(StopTimer(timer) for timer in Timer), End(error)]
-
-    def _retry(self, elapsed: Elapsed) -> list[Effect]:
+    def _retry(self, elapsed: s.Elapsed) -> list[s.Effect]:
         if elapsed.timer is not Timer.RETRY:
             return []
         self.phase = Phase.DIALING
@@ -194,140 +173,146 @@ class Machine:
 
     # Live
 
-    def _lost_live(self, lost: Lost) -> list[Effect]:
+    def _lost_live(self, lost: s.Lost) -> list[s.Effect]:
         if lost.epoch != self.live:
             return []
-        effects = self._disconnected(lost)
-        self._attempt = 0
-        if not lost.retryable:
-            return [*effects, *self._give_up(lost.error)]
-        if self._exhausted():
-            return [*effects, *self._give_up(RetriesExhausted(self._unstable, lost.error))]
-        self.phase = Phase.WAITING
-        return [*effects, StartTimer(Timer.RETRY, self._delays.next())]
+        return [*self._disconnected(lost), *self._wait(self._patience.after(lost))]
 
-    def _disconnected(self, lost: Lost) -> list[Effect]:
+    def _disconnected(self, lost: s.Lost) -> list[s.Effect]:
         self._lost, self.live = self.live, None
-        return [
-            Announce(Disconnected(lost.epoch, lost.code, lost.reason)),
-            StopTimer(Timer.STABLE),
-            StopTimer(Timer.ROTATE),
-        ]
+        self.is_suspected = False
+        told = s.Announce(Disconnected(lost.epoch, lost.code, lost.reason))
+        return [told, *(s.StopTimer(timer) for timer in _OF_THE_LIVE)]
 
-    def _elapsed_open(self, elapsed: Elapsed) -> list[Effect]:
-        if elapsed.timer is Timer.ROTATE and self._attempt:
+    def _elapsed_open(self, elapsed: s.Elapsed) -> list[s.Effect]:
+        if elapsed.timer is Timer.ROTATE and self._patience.attempt:
             self.phase = Phase.DIALING_NEXT
-            return self._dial_next()
+            return self._dial()
         return self._elapsed_stable(elapsed)
 
-    def _elapsed_stable(self, elapsed: Elapsed) -> list[Effect]:
+    def _elapsed_stable(self, elapsed: s.Elapsed) -> list[s.Effect]:
+        if elapsed.timer is Timer.SETTLE:
+            self._is_newborn = False
         if elapsed.timer is Timer.STABLE:
-            self._delays.restart()
-            self._unstable = 0
+            self._patience.stable()
         return []
 
     # Rotating
 
-    def _rotate(self, signal: Signal) -> list[Effect]:
-        if self._attempt:  # a rotation failed and waits for its retry: this one is merged into it
+    def _rotate(self, signal: s.Signal) -> list[s.Effect]:
+        if self._patience.attempt:  # a rotation waits for its retry: this one is merged into it
             return []
         assert self.live is not None
-        self.phase = Phase.DIALING_NEXT
         self._reason = signal.reason
-        return [Announce(Rotating(self.live, signal.reason)), *self._dial_next()]
+        rotating = s.Announce(Rotating(self.live, signal.reason))
+        if self._breaks_first:
+            self.phase = Phase.PARTING
+            self.planned = signal.reason
+            return [rotating, s.Drain(self.live, None), s.StartTimer(Timer.DRAIN, self._drain)]
+        self.phase = Phase.DIALING_NEXT
+        return [rotating, *self._dial()]
 
-    def _dial_next(self) -> list[Effect]:
-        self.next = self._epochs + 1
-        self._attempt += 1
-        return [Announce(Connecting(self.next, self._attempt)), Dial(self.next, self._attempt)]
+    def _suspect(self, suspected: s.Suspected) -> list[s.Effect]:
+        if suspected.epoch != self.live or self._breaks_first:
+            return []
+        self.is_suspected = True
+        return self._rotate(s.Signal(suspected.reason)) if self.phase is Phase.OPEN else []
 
-    def _next_ready(self, ready: Ready) -> list[Effect]:
+    def _recover(self, recovered: s.Recovered) -> list[s.Effect]:
+        if recovered.epoch != self.live or not self.is_suspected:
+            return []
+        self.is_suspected = False
+        return self._overlap_begins() if self.phase is Phase.OVERLAPPING else []
+
+    def _overlap_begins(self) -> list[s.Effect]:
+        return [
+            s.StartTimer(Timer.OVERLAP, self._overlap),
+            s.StartTimer(Timer.QUIET, self._quiet),
+        ]
+
+    def _next_ready(self, ready: s.Ready) -> list[s.Effect]:
         if ready.epoch != self.next:
-            return [Forget(ready.epoch)]
+            return [s.Forget(ready.epoch)]
         self.phase = Phase.OVERLAPPING
         self._epochs = ready.epoch  # counted even if it never takes over: no epoch is used twice
-        return [
-            Announce(Connected(ready.epoch)),
-            Hold(ready.epoch),
-            StartTimer(Timer.OVERLAP, self._overlap),
-        ]
+        effects: list[s.Effect] = [s.Announce(Connected(ready.epoch)), s.Hold(ready.epoch)]
+        # A predecessor that may be dead is waited for: it recovers, or is lost.
+        return effects if self.is_suspected else [*effects, *self._overlap_begins()]
 
-    def _next_failed(self, failed: Failed) -> list[Effect]:
-        if failed.epoch != self.next:
+    def _next_failed(self, end: s.Failed | s.Lost) -> list[s.Effect]:
+        if end.epoch != self.next:
             return []
-        return self._rotation_failed(failed.epoch, failed.error, failed.retry_after)
-
-    def _rotation_failed(
-        self, epoch: int, error: BaseException, retry_after: float | None
-    ) -> list[Effect]:
         self.phase = Phase.OPEN
         self.next = None
-        delay = self._rotation_delays.next(retry_after)
+        delay = self._patience.after_rotation(end)
         return [
-            Announce(RotationFailed(epoch, error, delay)),
-            StartTimer(Timer.ROTATE, delay),
+            s.Announce(RotationFailed(end.epoch, end.error, delay)),
+            s.StartTimer(Timer.ROTATE, delay),
         ]
 
-    def _lost_while_dialing_next(self, lost: Lost) -> list[Effect]:
+    def _lost_while_dialing_next(self, lost: s.Lost) -> list[s.Effect]:
         if lost.epoch != self.live:
             return []
         effects = self._disconnected(lost)
         if not lost.retryable:
             assert self.next is not None
-            return [*effects, Forget(self.next), *self._give_up(lost.error)]
+            return [*effects, s.Forget(self.next), *self._wait(lost.error)]
         # The successor that is being dialled becomes the connection: no dial is wasted.
         self.phase = Phase.DIALING
-        self._unstable += 1
+        self._patience.promoted()
         return effects
 
-    def _overlap_over(self, elapsed: Elapsed) -> list[Effect]:
+    def _overlap_over(self, elapsed: s.Elapsed) -> list[s.Effect]:
+        if elapsed.timer is Timer.QUIET:
+            return self._splice()
         if elapsed.timer is not Timer.OVERLAP:
             return self._elapsed_stable(elapsed)
         assert self.live is not None and self.next is not None
         self.phase = Phase.DRAINING
         return [
-            Drain(self.live, self.next),
-            StartTimer(Timer.DRAIN, self._drain),
-            StartTimer(Timer.QUIET, self._quiet),
+            s.StopTimer(Timer.OVERLAP),  # it may have ended early
+            s.Drain(self.live, self.next),
+            s.StartTimer(Timer.DRAIN, self._drain),
+            s.StartTimer(Timer.QUIET, self._quiet),
         ]
 
-    def _drained(self, elapsed: Elapsed) -> list[Effect]:
+    def _drained(self, elapsed: s.Elapsed) -> list[s.Effect]:
         if elapsed.timer in (Timer.DRAIN, Timer.QUIET):
             return self._splice()
         return self._elapsed_stable(elapsed)
 
-    def _hold_full(self, _: Full) -> list[Effect]:
+    def _hold_full(self, _: s.Full) -> list[s.Effect]:
         return self._splice(early=True)
 
-    def _splice(self, *, early: bool = False, old_lost: bool = False) -> list[Effect]:
+    def _splice(self, *, early: bool = False, old_lost: bool = False) -> list[s.Effect]:
         assert self.live is not None and self.next is not None
         old, new = self.live, self.next
         self.phase = Phase.OPEN
         self._adopt(new)
-        self._rotation_delays.restart()
-        effects: list[Effect] = [
-            StopTimer(Timer.OVERLAP),
-            StopTimer(Timer.DRAIN),
-            StopTimer(Timer.QUIET),
-            Splice(old, new, self._reason, early, old_lost),
+        unplanned, self.is_suspected = self.is_suspected and old_lost, False
+        effects: list[s.Effect] = [
+            *(s.StopTimer(timer) for timer in (Timer.OVERLAP, Timer.DRAIN, Timer.QUIET)),
+            s.Splice(old, new, self._reason, early, unplanned),
         ]
         if not old_lost:
-            effects.append(Forget(old))
+            effects.append(s.Forget(old))
         lost, self._successor_lost = self._successor_lost, None
         return effects if lost is None else [*effects, *self._lost_live(lost)]
 
-    def _lost_while_overlapping(self, lost: Lost) -> list[Effect]:
+    def _lost_while_overlapping(self, lost: s.Lost) -> list[s.Effect]:
         if lost.epoch == self.live:
-            return self._splice(old_lost=True)
+            told = s.Announce(Disconnected(lost.epoch, lost.code, lost.reason))
+            return [told, *self._splice(old_lost=True)]
         if lost.epoch != self.next:
             return []
         return [
-            StopTimer(Timer.OVERLAP),
-            Forget(lost.epoch),
-            *self._rotation_failed(lost.epoch, lost.error, None),
+            s.StopTimer(Timer.OVERLAP),
+            s.StopTimer(Timer.QUIET),
+            s.Forget(lost.epoch),
+            *self._next_failed(lost),
         ]
 
-    def _lost_while_draining(self, lost: Lost) -> list[Effect]:
+    def _lost_while_draining(self, lost: s.Lost) -> list[s.Effect]:
         if lost.epoch == self.live:
             return self._splice(old_lost=True)
         if lost.epoch != self.next:
@@ -336,54 +321,79 @@ class Machine:
         self._successor_lost = self._successor_lost or lost
         return []
 
+    # Rotating where only one connection is allowed
+
+    def _parting_over(self, elapsed: s.Elapsed) -> list[s.Effect]:
+        if elapsed.timer is not Timer.DRAIN:
+            return self._elapsed_stable(elapsed)
+        assert self.live is not None
+        return [s.Forget(self.live), *self._parted()]
+
+    def _lost_while_parting(self, lost: s.Lost) -> list[s.Effect]:
+        return self._parted() if lost.epoch == self.live else []
+
+    def _parted(self) -> list[s.Effect]:
+        self._lost, self.live = self.live, None
+        effects = [s.StopTimer(timer) for timer in (Timer.DRAIN, *_OF_THE_LIVE)]
+        delay = self._patience.after_parting(is_newborn=self._is_newborn)
+        if delay is not None:
+            return [*effects, *self._wait(delay)]
+        self.phase = Phase.DIALING
+        return [*effects, *self._dial()]
+
     # The end
 
-    def _exit_idle(self, _: Exit) -> list[Effect]:
-        self.phase = Phase.CLOSED
-        return [End(None)]
-
-    def _exit(self, _: Exit) -> list[Effect]:
+    def _exit(self, _: s.Exit) -> list[s.Effect]:
         self.phase = Phase.CLOSING
-        return [*(StopTimer(timer) for timer in Timer), Shutdown()]
+        self.planned = None
+        return [*(s.StopTimer(timer) for timer in Timer), s.Shutdown()]
 
-    def _ready_too_late(self, ready: Ready) -> list[Effect]:
-        return [Forget(ready.epoch)]
+    def _ready_too_late(self, ready: s.Ready) -> list[s.Effect]:
+        return [s.Forget(ready.epoch)]
 
-    def _ended(self, _: Ended) -> list[Effect]:
+    def _ended(self, _: s.Ended | s.Exit) -> list[s.Effect]:
         self.phase = Phase.CLOSED
         self.live = self.next = None
-        return [End(None)]
+        return [s.End(None)]
 
 
-_Row: TypeAlias = Callable[..., list[Effect]]
+_Row: TypeAlias = Callable[..., list[s.Effect]]
 
-TABLE: Mapping[tuple[Phase, type[Step]], _Row] = {
-    (Phase.IDLE, Start): Machine._start,
-    (Phase.IDLE, Exit): Machine._exit_idle,
-    (Phase.DIALING, Ready): Machine._connected,
-    (Phase.DIALING, Failed): Machine._failed,
-    (Phase.DIALING, Exit): Machine._exit,
-    (Phase.WAITING, Elapsed): Machine._retry,
-    (Phase.WAITING, Exit): Machine._exit,
-    (Phase.OPEN, Lost): Machine._lost_live,
-    (Phase.OPEN, Signal): Machine._rotate,
-    (Phase.OPEN, Elapsed): Machine._elapsed_open,
-    (Phase.OPEN, Exit): Machine._exit,
-    (Phase.DIALING_NEXT, Ready): Machine._next_ready,
-    (Phase.DIALING_NEXT, Failed): Machine._next_failed,
-    (Phase.DIALING_NEXT, Lost): Machine._lost_while_dialing_next,
-    (Phase.DIALING_NEXT, Elapsed): Machine._elapsed_stable,
-    (Phase.DIALING_NEXT, Exit): Machine._exit,
-    (Phase.OVERLAPPING, Elapsed): Machine._overlap_over,
-    (Phase.OVERLAPPING, Full): Machine._hold_full,
-    (Phase.OVERLAPPING, Lost): Machine._lost_while_overlapping,
-    (Phase.OVERLAPPING, Exit): Machine._exit,
-    (Phase.DRAINING, Elapsed): Machine._drained,
-    (Phase.DRAINING, Full): Machine._hold_full,
-    (Phase.DRAINING, Lost): Machine._lost_while_draining,
-    (Phase.DRAINING, Exit): Machine._exit,
-    (Phase.CLOSING, Ready): Machine._ready_too_late,
-    (Phase.CLOSING, Ended): Machine._ended,
-    (Phase.CLOSED, Ready): Machine._ready_too_late,
+TABLE: Mapping[tuple[Phase, type[s.Step]], _Row] = {
+    (Phase.IDLE, s.Start): Machine._start,
+    (Phase.IDLE, s.Exit): Machine._ended,
+    (Phase.DIALING, s.Ready): Machine._connected,
+    (Phase.DIALING, s.Failed): Machine._failed,
+    (Phase.DIALING, s.Exit): Machine._exit,
+    (Phase.WAITING, s.Elapsed): Machine._retry,
+    (Phase.WAITING, s.Exit): Machine._exit,
+    (Phase.OPEN, s.Lost): Machine._lost_live,
+    (Phase.OPEN, s.Signal): Machine._rotate,
+    (Phase.OPEN, s.Suspected): Machine._suspect,
+    (Phase.OPEN, s.Recovered): Machine._recover,
+    (Phase.OPEN, s.Elapsed): Machine._elapsed_open,
+    (Phase.OPEN, s.Exit): Machine._exit,
+    (Phase.DIALING_NEXT, s.Ready): Machine._next_ready,
+    (Phase.DIALING_NEXT, s.Failed): Machine._next_failed,
+    (Phase.DIALING_NEXT, s.Lost): Machine._lost_while_dialing_next,
+    (Phase.DIALING_NEXT, s.Suspected): Machine._suspect,
+    (Phase.DIALING_NEXT, s.Recovered): Machine._recover,
+    (Phase.DIALING_NEXT, s.Elapsed): Machine._elapsed_stable,
+    (Phase.DIALING_NEXT, s.Exit): Machine._exit,
+    (Phase.OVERLAPPING, s.Elapsed): Machine._overlap_over,
+    (Phase.OVERLAPPING, s.Recovered): Machine._recover,
+    (Phase.OVERLAPPING, s.Full): Machine._hold_full,
+    (Phase.OVERLAPPING, s.Lost): Machine._lost_while_overlapping,
+    (Phase.OVERLAPPING, s.Exit): Machine._exit,
+    (Phase.DRAINING, s.Elapsed): Machine._drained,
+    (Phase.DRAINING, s.Full): Machine._hold_full,
+    (Phase.DRAINING, s.Lost): Machine._lost_while_draining,
+    (Phase.DRAINING, s.Exit): Machine._exit,
+    (Phase.PARTING, s.Lost): Machine._lost_while_parting,
+    (Phase.PARTING, s.Elapsed): Machine._parting_over,
+    (Phase.PARTING, s.Exit): Machine._exit,
+    (Phase.CLOSING, s.Ready): Machine._ready_too_late,
+    (Phase.CLOSING, s.Ended): Machine._ended,
+    (Phase.CLOSED, s.Ready): Machine._ready_too_late,
 }
 """Every transition: what each phase does with each step that concerns it."""

@@ -31,11 +31,15 @@ _KEYLIKE = re.compile(r"[A-Za-z0-9_\-]{20,}")
 _HOST = re.compile(r"(\[[^\]]*\]|[^:\[\]]+)(:\d*)?")
 _URL = re.compile(r"[a-z][a-z0-9+.\-]{0,30}://[^\s'\"<>]+", re.IGNORECASE)
 _URL_AT_END = re.compile(_URL.pattern + r"\Z", re.IGNORECASE)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# Beside control characters and line separators: what turns the direction of a text around or is
+# not seen at all, and lone surrogates, which a log that is written as UTF-8 can't take.
+_UNSEEN = r"\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff"
+_CONTROL = re.compile(rf"[\x00-\x1f\x7f-\x9f\u2028\u2029{_UNSEEN}]")
+_FORGED = re.compile(rf"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029{_UNSEEN}]")  # lines are no forgery
 
 
 def escape_control(text: str) -> str:
-    """``text`` with control characters and line separators written as escapes."""
+    """``text`` with control characters, line separators and the like written as escapes."""
     return _CONTROL.sub(lambda m: m.group().encode("unicode_escape").decode(), text)
 
 
@@ -204,8 +208,9 @@ class Redactor:
 
         An exception of our own is cleaned in place, and keeps its type. Those of others are
         never changed: where one shows a secret (in its text, repr, notes, attributes, causes or
-        contexts), can't be looked at, or is very long, another that only has its clean text
-        takes its place, in what is returned and in the chain of our own.
+        contexts), can't be looked at, is very long, or says control characters other than line
+        breaks, another that only has its clean text takes its place, in what is returned and in
+        the chain of our own.
         """
         try:
             return self._clean(error)
@@ -274,7 +279,9 @@ class Redactor:
                 carried += error.exceptions
             found.inner = [value for value in carried if _is_error(value)]
             texts = [value for value in carried if _is_text(value)]
-            found.shows = self._show([str(error), repr(error), *found.notes, *texts])
+            said = [str(error), *found.notes]
+            found.shows = self._show([*said, repr(error), *texts])
+            found.shows |= not found.is_ours and any(map(_FORGED.search, said))
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException:  # who can't be looked at can't be trusted either

@@ -23,7 +23,9 @@ __all__ = [
     "GoLive",
     "Hold",
     "Lost",
+    "Phase",
     "Ready",
+    "Recovered",
     "Shutdown",
     "Signal",
     "Splice",
@@ -31,8 +33,24 @@ __all__ = [
     "StartTimer",
     "Step",
     "StopTimer",
+    "Suspected",
     "Timer",
 ]
+
+
+class Phase(enum.Enum):
+    """Where the lifecycle is."""
+
+    IDLE = "idle"
+    DIALING = "dialing"
+    WAITING = "waiting"
+    OPEN = "open"
+    DIALING_NEXT = "dialing next"
+    OVERLAPPING = "overlapping"
+    DRAINING = "draining"
+    PARTING = "parting"
+    CLOSING = "closing"
+    CLOSED = "closed"
 
 
 class Timer(enum.Enum):
@@ -44,6 +62,7 @@ class Timer(enum.Enum):
     OVERLAP = "overlap"
     DRAIN = "drain"
     QUIET = "quiet"
+    SETTLE = "settle"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -77,6 +96,7 @@ class Lost:
     reason: str
     error: BaseException
     retryable: bool = True
+    retry_after: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -84,6 +104,21 @@ class Signal:
     """Something asks for a rotation."""
 
     reason: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Suspected:
+    """Nothing arrived on a connection for so long that it may be dead."""
+
+    epoch: int
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Recovered:
+    """Something arrived on a connection that was suspected."""
+
+    epoch: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -108,7 +143,9 @@ class Ended:
     """What `Shutdown` asked for is done."""
 
 
-Step: TypeAlias = Start | Ready | Failed | Lost | Signal | Full | Elapsed | Exit | Ended
+Step: TypeAlias = (
+    Start | Ready | Failed | Lost | Signal | Suspected | Recovered | Full | Elapsed | Exit | Ended
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -128,10 +165,14 @@ class Dial:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class GoLive:
-    """Deliver what this connection brings; ``after`` is the one that was lost before, if any."""
+    """Deliver what this connection brings.
+
+    ``after`` is the one that ended before, if any; ``planned`` why we ended it ourselves, if so.
+    """
 
     epoch: int
     after: int | None
+    planned: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -143,21 +184,24 @@ class Hold:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Drain:
-    """Send on the successor, and close the predecessor while it is still read."""
+    """Close the predecessor while it is still read; send on the successor, if there is one."""
 
     old: int
-    new: int
+    new: int | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Splice:
-    """Deliver what was held and the predecessor did not bring; the successor is live."""
+    """Deliver what was held and the predecessor did not bring; the successor is live.
+
+    ``early``: a full hold forced it. ``unplanned``: only the death of the predecessor did.
+    """
 
     old: int
     new: int
     reason: str
     early: bool
-    old_lost: bool
+    unplanned: bool
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -10,10 +10,11 @@ import asyncio
 from typing import Any
 
 from ..core.errors import ConnectError, ConnectionLost, Delivery
+from .forking import cut_off, in_child
 from .reading import Reader
 from .transport import Raw, Receiver
 
-__all__ = ["AdoptedLink", "adopt", "close_frame", "lost_while_sending"]
+__all__ = ["AdoptedLink", "adopt", "close_frame", "lost_while_sending", "sent_code"]
 
 
 def adopt(connection: Any) -> AdoptedLink:
@@ -39,6 +40,14 @@ def close_frame(error: BaseException) -> tuple[int | None, str]:
     return (None, "") if code is None else (int(code), str(getattr(received, "reason", "")))
 
 
+def sent_code(error: BaseException | None) -> int | None:
+    """Code of our Close frame out of a ``ConnectionClosed``, where it was the first of the two."""
+    if getattr(error, "rcvd", None) is not None and getattr(error, "rcvd_then_sent", True):
+        return None
+    code = getattr(getattr(error, "sent", None), "code", None)
+    return code if isinstance(code, int) else None
+
+
 def lost_while_sending(error: BaseException) -> ConnectionLost:
     """What a connection that ended in the midst of a send means for who sent."""
     code, reason = close_frame(error)
@@ -54,6 +63,12 @@ class AdoptedLink:
         self._reader = Reader(self._recv, self._close_frame)
         self._ended = False
         self._closed_with: int | None = None
+        in_child(self)
+
+    def after_fork(self) -> None:
+        """Nothing reaches the parent's connection from here."""
+        transport = getattr(self.connection, "transport", None)
+        cut_off(transport if hasattr(transport, "get_extra_info") else None)
 
     @property
     def is_open(self) -> bool:
@@ -125,7 +140,7 @@ class AdoptedLink:
     def abort(self) -> None:
         """End it at once; a connection that offers no way to is left to its own timeouts."""
         self._ended = True
-        self._reader.discard()
+        self._reader.drop()
         abort = getattr(getattr(self.connection, "transport", None), "abort", None)
         if abort is not None:
             abort()

@@ -20,6 +20,8 @@ from ..core.events import (
     stamped,
 )
 from ..core.redact import Redactor
+from ..core.seldom import Seldom
+from ..core.texts import said
 from ..streams.events import EventSource
 from ..streams.isolation import FAULTS
 from ..streams.threads import running_loop
@@ -28,15 +30,10 @@ __all__ = ["Announcer"]
 
 _log = logging.getLogger("rxws")
 
+_SAMPLE = 200  # bytes of a payload, and characters of what its parser said, in the log
+
 _WARNINGS = (
-    ConnectFailed
-    | ConsumerFailed
-    | Disconnected
-    | Gap
-    | Overflowed
-    | ParseFailed
-    | RotationFailed
-    | SignalFailed
+    ConnectFailed | ConsumerFailed | Disconnected | Gap | Overflowed | RotationFailed | SignalFailed
 )
 
 
@@ -51,6 +48,7 @@ class Announcer:
     def __init__(self, redactor: Redactor, events: EventSource) -> None:
         self._redactor = redactor
         self._events = events
+        self._parse_failures = Seldom(1.0)
 
     def announce(self, event: Event) -> None:
         """Tell an event. Its times are set here.
@@ -76,9 +74,29 @@ class Announcer:
         self._events.emit(event)
 
     def _write(self, event: Event) -> None:
+        if isinstance(event, ParseFailed):
+            self._write_parse_failure(event)
+            return
         level = self._level(event)
         if _log.isEnabledFor(level):
             _log.log(level, "%s", self._redactor.text(self._text(event)))
+
+    def _write_parse_failure(self, event: ParseFailed) -> None:
+        """One line a second at most, however many there are; the payload is for DEBUG only."""
+        if not _log.isEnabledFor(logging.WARNING) or not self._parse_failures.admits(
+            event.monotonic
+        ):
+            return
+        more = self._parse_failures.take_refused()
+        since = f", and {more} more before" if more else ""
+        error = self._redactor.text(f"{type(event.error).__name__}: {said(event.error)}")
+        size = len(event.raw)
+        _log.warning("ParseFailed(%d long, error=%s)%s", size, error[:_SAMPLE], since)
+        if _log.isEnabledFor(logging.DEBUG):
+            raw = event.raw
+            text = raw if isinstance(raw, str) else bytes(raw[:10_000]).decode(errors="replace")
+            sample = self._redactor.text(text).encode(errors="replace")[:_SAMPLE]
+            _log.debug("payload that can't be parsed: %s", sample.decode(errors="ignore"))
 
     def _level(self, event: Event) -> int:
         if isinstance(event, Closed) and event.error is not None:
@@ -87,8 +105,6 @@ class Announcer:
 
     def _text(self, event: Event) -> str:
         try:
-            if isinstance(event, ParseFailed):  # a payload is for DEBUG only
-                return f"ParseFailed({len(event.raw)} long, error={event.error!r})"
             return repr(event)
         except FAULTS as error:  # of what the user made
             return f"{type(event).__name__}(...), whose repr raised {type(error).__name__}"

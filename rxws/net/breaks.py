@@ -5,141 +5,141 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, Callable, Iterable
 from typing import Any, Generic, TypeVar
 
 from ..core.events import ConsumerFailed, Event, Gap
+from ..core.filling import Filling
 from ..core.handover import Handover
+from ..core.numbering import Hole
 from ..streams.isolation import FAULTS, is_cancelled
-from ..streams.tasks import Tasks
 from .connection import Connection
 from .options import Options
-from .outflow import Outflow
 
 __all__ = ["Breaks"]
 
 _T = TypeVar("_T")
 
+_SLICE = 256  # messages compared between two turns of the loop
+_ENDS = 8  # connections whose end is remembered: numbers may show later what it has cost
+
 
 class Breaks(Generic[_T]):
-    """Knows where the feed broke off, and what to do when it goes on.
+    """Knows where the feed broke off, and how that is filled.
 
     Args:
         options: of the websocket.
-        outflow: delivers the gaps, and what fills them.
-        handover: says what of the filling was delivered already.
-        tasks: owner of the filling.
+        handover: says what was delivered already.
         announce: tells events.
-        resume: delivers what a connection brought meanwhile.
 
     Attributes:
         gaps: declared so far.
-        filling: whether live messages have to wait for a filling.
         overlapped: whether the old connection was still open when the new one was ready.
     """
 
     def __init__(
         self,
         options: Options,
-        outflow: Outflow[_T],
         handover: Handover[_T],
-        *,
-        tasks: Tasks,
         announce: Callable[[Event], None],
-        resume: Callable[[Connection[_T]], None],
     ) -> None:
         self.gaps = 0
-        self.filling = False
         self.overlapped = False
         self._options = options
-        self._outflow = outflow
         self._handover = handover
-        self._tasks = tasks
         self._announce = announce
-        self._resume = resume
-        self._gap: Gap | None = None
-        self._orderly = False
-        self._connection: Connection[_T] | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._ended: dict[int, Gap] = {}
+        self._orderly: dict[int, bool] = {}
 
-    def ended(self, connection: Connection[_T]) -> None:
-        """A connection ended: remember since when messages may be missing."""
-        if self.filling and connection is self._connection:
-            self.cancel()
-            self._go_on([], filled=False)
-        if self._gap is not None and self._gap.epoch > connection.epoch:
-            self._orderly = connection.code is not None
-            return  # its successor ended before it: that is where the feed breaks off
-        age = asyncio.get_running_loop().time() - connection.last_message
-        since = time.time() - age
-        reason = str(connection.loss) if connection.loss is not None else "closed"
-        self._orderly = connection.code is not None
-        self._gap = Gap(connection.epoch, reason, planned=False, since=since, until=since)
+    def ended(self, connection: Connection[_T], planned: str | None = None) -> None:
+        """A connection ended, by our doing if ``planned`` says why: remember since when."""
+        epoch = connection.epoch
+        since = _wall_time(connection.last_message)
+        self._ended[epoch] = Gap(
+            epoch,
+            planned or str(connection.loss or "it was not read to its end"),
+            planned=planned is not None,
+            since=since,
+            until=since,
+            last=self._handover.last,
+        )
+        self._orderly[epoch] = connection.code is not None
+        for old in [known for known in self._ended if known <= epoch - _ENDS]:
+            del self._ended[old], self._orderly[old]
 
-    def is_gap(self, brought_twice: int) -> bool:
-        """Whether the end of the old connection, while the new one was open, lost messages.
+    def is_gap(self, old: int, *, lost: bool, heard: bool, early: bool) -> bool:
+        """Whether something may be missing between ``old`` and its successor.
 
-        It did not when it ended with a Close frame, or when the new one brought something that
-        the old one had brought too: then nothing lies between them.
+        They brought nothing in common. Then nothing is missing when the old one was read to its
+        end while the new one was open, or, where it gave no end in time, was heard of since.
         """
-        return not (self._orderly and self.overlapped) and brought_twice == 0
+        if lost:
+            return not (self._orderly[old] and self.overlapped)
+        return early or not heard
 
-    def declare(self) -> None:
-        """The feed goes on after a gap that nothing fills."""
-        self._tell(filled=False)
+    def gap_after(self, epoch: int) -> Gap:
+        """The gap between a connection that ended and one that is ready now."""
+        return dataclasses.replace(self._ended[epoch], until=time.time())
 
-    def mend(self, connection: Connection[_T]) -> None:
-        """The feed goes on with ``connection``: fill the gap first, where the user knows how."""
-        if self._options.resync is None:
-            self._tell(filled=False)
-            self._resume(connection)
-            return
-        self.filling = True
-        self._connection = connection
-        self._task = self._tasks.spawn(self._fill(), "resync")
+    def gap_at(self, hole: Hole, connection: Connection[_T]) -> Gap:
+        """The gap that the numbers of ``connection`` show."""
+        before = self._ended.get(hole.epoch)
+        if hole.missing is None:
+            reason = f"the numbers start again with {hole.first} after {hole.last}"
+        elif hole.missing.stop - hole.missing.start == 1:
+            reason = f"number {hole.missing.start} is missing"
+        else:
+            reason = f"numbers {hole.missing.start} to {hole.missing.stop - 1} are missing"
+        if before is None:
+            before = Gap(
+                connection.epoch,
+                "on one connection",
+                planned=False,
+                since=_wall_time(connection.before_last),
+                until=_wall_time(connection.last_message),
+            )
+        else:
+            before = dataclasses.replace(before, until=_wall_time(connection.ready_at))
+        return dataclasses.replace(
+            before,
+            reason=f"{reason}: {before.reason}",
+            partition=hole.partition,
+            missing=hole.missing,
+            last=hole.last,
+        )
 
-    async def _fill(self) -> None:
+    def tell(self, gap: Gap) -> None:
+        """Announce a gap, once it is known whether it was filled."""
+        self.gaps += 1
+        self._announce(gap)
+
+    async def fill(self, gap: Gap, hole: Hole | None) -> tuple[list[_T], bool]:
+        """What ``resync`` brings that was not delivered, and whether it is all that is missing."""
         messages: list[_T] = []
-        filled = False
+        filling = Filling(self._handover, hole)
         try:
             async with asyncio.timeout(self._options.resync_timeout):
-                messages = await self._ask()
-            filled = True
+                now = asyncio.get_running_loop().time()
+                for index, message in enumerate(await self._ask(gap)):
+                    if index % _SLICE == _SLICE - 1:
+                        await asyncio.sleep(0)
+                    if filling.takes(message, now):
+                        messages.append(message)
         except FAULTS as error:
             if is_cancelled(error):
                 raise
             self._announce(ConsumerFailed(self._options.resync, error))
-        self._go_on(messages, filled=filled)
+            return messages, False
+        return messages, filling.is_complete
 
-    async def _ask(self) -> list[_T]:
-        assert self._options.resync is not None and self._gap is not None
-        found: Any = await self._options.resync(dataclasses.replace(self._gap, until=time.time()))
+    async def _ask(self, gap: Gap) -> Iterable[_T]:
+        assert self._options.resync is not None
+        found: Any = await self._options.resync(gap)
         if isinstance(found, AsyncIterable):
             return [message async for message in found]
         return list(found)
 
-    def _go_on(self, messages: list[_T], *, filled: bool) -> None:
-        self.filling = False
-        self._task = None
-        connection, self._connection = self._connection, None
-        assert connection is not None
-        self._tell(filled=filled)
-        now = asyncio.get_running_loop().time()
-        self._outflow.emit_all(
-            message for message in messages if self._handover.admit_filling(message, now)
-        )
-        self._resume(connection)
 
-    def _tell(self, *, filled: bool) -> None:
-        gap, self._gap = self._gap, None
-        if gap is not None:
-            self.gaps += 1
-            gap = dataclasses.replace(gap, until=time.time(), filled=filled)
-            self._announce(gap)
-            self._outflow.emit_gap(gap)
-
-    def cancel(self) -> None:
-        """Stop filling."""
-        if self._task is not None:
-            self._task.cancel()
-            self._task = None
+def _wall_time(moment: float) -> float:
+    """A moment of the event loop's clock as seconds since 1970."""
+    return time.time() - (asyncio.get_running_loop().time() - moment)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable
 from types import CoroutineType
 from typing import Any, Generic, TypeVar
 
 from ..core.errors import ConnectionLost
-from ..core.texts import said
 from ..streams.handlers import is_coroutine_function
 from ..streams.isolation import FAULTS, is_cancelled
 from ..streams.tasks import Tasks
+from .adopted import sent_code
+from .endings import broken_off, how_it_ended, tidy
 from .heart import Heart
 from .options import Options
 from .sending import Lane
@@ -23,6 +25,10 @@ __all__ = ["Connection", "Opening"]
 _T = TypeVar("_T")
 
 _UNPARSED = 256  # raw messages that wait for a coroutine parser before the link is paused
+# So many messages in a row that can't be parsed, within so many seconds, are not the feed that was
+# meant. A quiet feed that answers our pings with a word of its own is.
+_MOST_BAD = 100
+_BAD_SECONDS = 60.0
 
 
 class Connection(Generic[_T]):
@@ -36,11 +42,14 @@ class Connection(Generic[_T]):
         on_message: called with each message and its payload.
         on_unparsed: called with a payload that could not be parsed, and why.
         on_lost: called once, after the last message.
+        on_suspected: called with whether it may be dead, when that changes.
 
     Attributes:
         loss: why it ended; ``None`` while it lives.
         code, reason: of the peer's Close frame; ``None`` and ``""`` without one.
-        last_message: when the last message arrived, on the event loop's clock.
+        last_message, before_last: when the last message arrived, and the one before, on the
+            event loop's clock.
+        ready_at: when it was ready, on the same clock.
     """
 
     def __init__(
@@ -53,6 +62,7 @@ class Connection(Generic[_T]):
         on_message: Callable[[Connection[_T], _T, Raw], None],
         on_unparsed: Callable[[Raw, BaseException], None],
         on_lost: Callable[[Connection[_T]], None],
+        on_suspected: Callable[[Connection[_T], bool], None],
     ) -> None:
         self.epoch = epoch
         self.link = link
@@ -64,7 +74,7 @@ class Connection(Generic[_T]):
         self.messages = 0
         self.bytes = 0
         self._clock = asyncio.get_running_loop().time
-        self.last_message = self._clock()
+        self.last_message = self.before_last = self.ready_at = self._opened_at = self._clock()
         self._parse: Callable[[Raw], Any] = options.parse or _as_it_is
         self._parses_async = is_coroutine_function(self._parse)
         self._unparsed: deque[Raw] = deque()
@@ -81,6 +91,8 @@ class Connection(Generic[_T]):
         self._opening: deque[_T] | None = deque()
         self._opening_waiter: asyncio.Future[None] | None = None
         self._verdict = ""
+        self._bad_in_a_row = 0
+        self._bad_since = 0.0
         self._paused_later = False
         self._deaf = False
         self._end: tuple[int | None, str, BaseException | None] | None = None
@@ -93,6 +105,7 @@ class Connection(Generic[_T]):
             is_reading=lambda: not self._pauses,
             tasks=tasks,
             on_dead=self._dead,
+            on_suspected=lambda is_suspected: on_suspected(self, is_suspected),
         )
 
     def stop_receiving(self) -> bool:
@@ -105,6 +118,21 @@ class Connection(Generic[_T]):
         """Whether it was read for so long, and brought nothing that is not handed on."""
         since = max(self.last_message, self._resumed)
         return not (self._pauses or self.is_parsing) and self._clock() - since >= seconds
+
+    @property
+    def is_torn(self) -> bool:
+        """Whether not the peer ended it, but what ends a program: `KeyboardInterrupt` say."""
+        return self.loss is not None and not isinstance(self.loss.__cause__, Exception | None)
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two messages, on the average; infinite before the first."""
+        span = self.last_message - self._opened_at
+        return span / self.messages if self.messages else math.inf
+
+    def probe(self) -> None:
+        """Ask for a sign of life, if it has a heartbeat."""
+        self._heart.probe()
 
     @property
     def is_paused(self) -> bool:
@@ -124,7 +152,7 @@ class Connection(Generic[_T]):
             return
         self.messages += 1
         self.bytes += len(raw) if isinstance(raw, bytes) or raw.isascii() else len(raw.encode())
-        self.last_message = self._clock()
+        self.before_last, self.last_message = self.last_message, self._clock()
         if self._parses_async:
             self._unparsed.append(raw)
             if self._parser is None:
@@ -137,7 +165,7 @@ class Connection(Generic[_T]):
             if isinstance(message, CoroutineType):
                 raise TypeError("parse returned an awaitable: declare it with `async def`")
         except FAULTS as error:
-            self._on_unparsed(raw, error)
+            self._note_bad(raw, error)
         else:
             self._take(message, raw)
 
@@ -154,14 +182,24 @@ class Connection(Generic[_T]):
                 except FAULTS as error:
                     if is_cancelled(error):
                         raise
-                    self._on_unparsed(raw, error)
+                    self._note_bad(raw, error)
                 else:
                     self._take(message, raw)
         finally:
             self._parser = None
             self._report_end()
 
+    def _note_bad(self, raw: Raw, error: BaseException) -> None:
+        self._on_unparsed(raw, error)
+        now = self._clock()
+        if not self._bad_in_a_row or now - self._bad_since > _BAD_SECONDS:
+            self._bad_in_a_row, self._bad_since = 0, now
+        self._bad_in_a_row += 1
+        if self._bad_in_a_row == _MOST_BAD:
+            self._dead(f"{_MOST_BAD} messages in a row could not be parsed")
+
     def _take(self, message: _T, raw: Raw) -> None:
+        self._bad_in_a_row = 0
         if self._opening is not None:
             self._opening.append(message)
             self._wake_opening()
@@ -241,6 +279,7 @@ class Connection(Generic[_T]):
     def lost(self, code: int | None, reason: str, error: BaseException | None) -> None:
         """The link ended, by whomever."""
         self._heart.stop()
+        tidy(error)
         self._end = (code, self._redactor.text(reason), error)
         self._report_end()
 
@@ -249,13 +288,16 @@ class Connection(Generic[_T]):
         if self._end is None or self._parser is not None or self.loss is not None:
             return
         code, reason, error = self._end
+        if broken_off(error):
+            code, reason = None, ""
         self.code, self.reason = code, reason
         why = self._verdict
         if not why and code is not None:
             why = f"closed by the server: {code} {reason}".rstrip()
         if not why:
-            why = "ended" if error is None else said(error)
-        self.loss = ConnectionLost(f"the connection was lost: {why}", code=code, reason=reason)
+            why = how_it_ended(error)
+        text = f"the connection was lost: {why}"
+        self.loss = ConnectionLost(text, code=code, reason=reason, sent=sent_code(error))
         self.loss.__cause__ = error
         self._wake_opening()
         self.ended.set()
@@ -280,6 +322,7 @@ class Opening:
     def __init__(self, connection: Connection[Any], serialize: Callable[[Any], Raw]) -> None:
         self._connection = connection
         self._serialize = serialize
+        self._loop = asyncio.get_running_loop()
 
     @property
     def connection(self) -> Any:
@@ -295,6 +338,7 @@ class Opening:
         Raises:
             ConnectionLost: it ended.
         """
+        self._check_loop()
         await self._connection.link.send(self._serialize(message))
 
     async def recv(self) -> Any:
@@ -303,4 +347,9 @@ class Opening:
         Raises:
             ConnectionLost: it ended.
         """
+        self._check_loop()
         return await self._connection.next_while_opening()
+
+    def _check_loop(self) -> None:
+        if self._loop is not asyncio.get_running_loop():
+            raise RuntimeError("an Opening belongs to the event loop that its on_open runs on")

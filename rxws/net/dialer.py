@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from typing import Any
 
 from ..core.errors import ConnectError
 from ..core.texts import said
 from .adopted import adopt
+from .handshake import listeners
 from .options import Options, Source
 from .transport import Link
 from .websockets_transport import explain
 
 __all__ = ["Dialer"]
+
+_log = logging.getLogger("rxws")
 
 
 class Dialer:
@@ -31,6 +35,7 @@ class Dialer:
             )
         self._source = source
         self._options = options
+        self._warned = False
 
     async def open(self) -> Link:
         """Open one link; the caller bounds the time.
@@ -39,7 +44,8 @@ class Dialer:
             ConnectError: with whether another attempt makes sense.
         """
         try:
-            self._options.redactor.learn(value for _, value in self._options.headers())
+            headers = self._options.headers()
+            self._options.redactor.learn(value for _, value in headers)
         except (TypeError, ValueError) as error:
             raise ConnectError(said(error), cause=error, retryable=False) from error
         found = await self._ask()
@@ -49,7 +55,15 @@ class Dialer:
                 self._options.redactor.learn_url(path, made=True)
             return adopt(found)
         self._options.redactor.learn_url(found, made=not isinstance(self._source, str))
+        self._warn_of_listeners(found, [name for name, _ in headers])
         return await self._options.transport.connect(found, self._options.extra)
+
+    def _warn_of_listeners(self, url: str, headers: list[str]) -> None:
+        host = listeners(url, headers)
+        if host and not self._warned:
+            self._warned = True
+            host = self._options.redactor.text(host)
+            _log.warning("credentials go to %s in clear text: connect by wss://", host)
 
     async def _ask(self) -> Any:
         if isinstance(self._source, str):

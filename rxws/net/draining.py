@@ -1,15 +1,20 @@
-"""When a predecessor that is being closed has brought all that it will."""
+"""When a predecessor has brought all that it will."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
-from ..core.steps import Timer
+from ..core.steps import Phase, Timer
 from .connection import Connection
 from .intake import Intake
 
-__all__ = ["Draining"]
+__all__ = ["LOOK", "Draining"]
+
+LOOK = 0.01  # seconds between two looks at a predecessor
+_QUIET = 0.04  # seconds without a message after which it counts as drained
+_BUSY = 10  # messages that come usually in that time, where it says something before the close
+_BLOCKED = 0.03  # seconds between two looks, where the event loop did not read in between
 
 
 class Draining:
@@ -24,6 +29,7 @@ class Draining:
     def __init__(self, intake: Intake[Any], seconds: float) -> None:
         self._intake = intake
         self._seconds = seconds
+        self._looked = 0.0
 
     async def close(self, old: Connection[Any]) -> None:
         """Close a predecessor, after the replies to what was asked on it have come."""
@@ -31,16 +37,37 @@ class Draining:
             await asyncio.wait(replies, timeout=self._seconds / 2)
         await old.close(discard=False)
 
-    def goes_on(self, old: Connection[Any], timer: Timer, seconds: float) -> bool:
-        """Whether a timer of the drain that is over has to run again."""
-        if timer is Timer.QUIET:
-            return not self._is_quiet(old, seconds)
-        if timer is Timer.DRAIN:
-            # It was not read, or what came in time is not parsed yet.
-            return old.is_paused or old.stop_receiving()
-        return False
+    def judged(self, old: Connection[Any], phase: Phase, timer: Timer) -> Timer | None:
+        """What is over, now that a timer is; ``None``: it has to run again.
 
-    def _is_quiet(self, old: Connection[Any], seconds: float) -> bool:
+        The overlap is over early when numbers prove that the successor has all that the old one
+        may bring still. A predecessor that fell silent is not waited for where the two have
+        touched: then the successor has what follows. Before, it may lag behind, and bring what
+        nobody else does. During the overlap, silence says something only of a busy one, and
+        touching only where there is one order.
+        """
+        if timer is Timer.QUIET:
+            is_quiet = self._is_quiet(old)
+            if phase is Phase.OVERLAPPING:
+                if self._intake.handover.caught_up:
+                    return Timer.OVERLAP
+                is_busy = old.interval < _QUIET / _BUSY
+                is_quiet = is_quiet and is_busy and not self._intake.is_partitioned
+            return timer if is_quiet else None
+        if phase in (Phase.DRAINING, Phase.PARTING) and timer is Timer.DRAIN:
+            # It was not read, or what came in time is not parsed yet.
+            return None if old.is_paused or old.stop_receiving() else timer
+        return timer
+
+    def _is_quiet(self, old: Connection[Any]) -> bool:
         """Whether the successor holds something while the predecessor brings nothing."""
-        waited_for = self._intake.replies.on(old.epoch)
-        return bool(self._intake.handover.held) and not waited_for and old.quiet_for(seconds)
+        now = asyncio.get_running_loop().time()
+        was_blocked, self._looked = now - self._looked > _BLOCKED, now
+        handover = self._intake.handover
+        return (
+            handover.held > 0
+            and not was_blocked
+            and old.quiet_for(_QUIET)
+            and not self._intake.replies.on(old.epoch)
+            and handover.has_touched()
+        )

@@ -8,20 +8,23 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from ..core import steps as s
-from ..core.errors import ClosedError, ConnectError, RxwsError
-from ..core.events import Closed, Event, ParseFailed, Rotated
-from ..core.machine import Machine, Phase
+from ..core.errors import ClosedError, ConnectError
+from ..core.events import Closed, Event, ParseFailed
+from ..core.machine import Machine
+from ..core.steps import Phase
+from ..core.verdicts import Verdict
 from ..streams.hub import Hub
-from ..streams.isolation import FAULTS
 from ..streams.tasks import Tasks
 from .connection import Connection
 from .dialer import Dialer
-from .draining import Draining
+from .draining import LOOK
 from .intake import Intake
 from .options import Options
 from .pool import Pool
 from .preparing import Preparer
+from .retrying import Retrying
 from .sender import Sender
+from .takeover import Takeover
 from .timers import Timers
 from .topics import Topics
 from .transport import Link
@@ -30,8 +33,6 @@ from .watcher import Watcher
 __all__ = ["Driver"]
 
 _T = TypeVar("_T")
-
-_QUIET = 0.04  # seconds without a message after which a closing predecessor counts as drained
 
 
 class Driver(Generic[_T]):
@@ -58,21 +59,24 @@ class Driver(Generic[_T]):
         self.topics = Topics(
             self.pool, options.payload, lambda topic, error: hub.report(topic.face, error)
         )
-        self.rotations = self.reconnects = 0
+        self.on_torn: Callable[[], None] = lambda: None
         self._options = options
         self._preparer: Preparer[_T] = Preparer(dialer, options, self.topics, self._adopt)
         self._redactor = options.redactor
+        self._retrying = Retrying(options, lambda error: hub.report(options.retry, error))
         self._hub = hub
         self._announce = announce
         self._watcher = watcher
         self._tasks = Tasks(lambda error: hub.report(None, error))
         self.sender = Sender(options.send_timeout, lambda error: hub.report(None, error))
+        plan = options.handover.plan
         self.machine = Machine(
             options.backoff,
             options.random,
-            overlap=options.handover.overlap,
-            drain=options.handover.drain,
-            quiet=_QUIET,
+            overlap=plan.overlap,
+            drain=plan.drain,
+            quiet=LOOK,
+            breaks_first=plan.breaks_first,
         )
         self.intake: Intake[_T] = Intake(
             options,
@@ -85,15 +89,24 @@ class Driver(Generic[_T]):
             on_mended=self._rotate_postponed,
         )
         self._dials: dict[int, asyncio.Task[None]] = {}
-        self._draining = Draining(self.intake, options.handover.drain)
+        self.takeover: Takeover[_T] = Takeover(
+            options,
+            self.machine,
+            self.pool,
+            self.intake,
+            self.sender,
+            topics=self.topics,
+            tasks=self._tasks,
+            announce=announce,
+            watcher=watcher,
+        )
         self._timers = Timers(self._elapsed)
         self._steps: deque[s.Step] = deque()
         self._handling = False
-        self._overlapping_since = 0.0
         self._postponed: str | None = None
         self._opened: asyncio.Future[None] | None = None
         self._open_error: Exception | None = None
-        self._ending: asyncio.Task[None] | None = None
+        self.ending: asyncio.Task[None] | None = None
         self._exit_callers: set[asyncio.Task[Any]] = set()
 
     # What users ask for
@@ -148,7 +161,7 @@ class Driver(Generic[_T]):
         try:
             while self._steps:
                 step = self._steps.popleft()
-                if isinstance(step, s.Signal) and self.intake.breaks.filling:
+                if self.intake.is_mending and isinstance(step, s.Signal):
                     self._postponed = step.reason
                     continue
                 for effect in self.machine.handle(step):
@@ -167,19 +180,23 @@ class Driver(Generic[_T]):
             case s.Dial(epoch):
                 self._dials[epoch] = self._tasks.spawn(self._connect(epoch), f"dial {epoch}")
             # What an observer of the event before did may have cost a connection already.
-            case s.GoLive(epoch, after) if epoch in self.pool:
-                self._go_live(self.pool[epoch], after)
+            case s.GoLive(epoch) if epoch in self.pool:
+                self.takeover.go_live(self.pool[epoch], effect)
+                self._tell_opened(None)
             case s.Hold(epoch) if epoch in self.pool:
-                self._hold(self.pool[epoch])
-            case s.Drain(old, new) if old in self.pool and new in self.pool:
-                self._drain(self.pool[old], self.pool[new])
+                assert self.machine.live is not None
+                self.takeover.hold(self.pool[epoch], self.pool[self.machine.live])
+                if self.intake.handover.full:  # by what it brought while it was prepared
+                    self.feed(s.Full())
+            case s.Drain(old, new) if old in self.pool:
+                self.takeover.drain(self.pool[old], self.pool.get(new))
             case s.Splice():
-                self._splice(effect)
+                self.takeover.splice(effect)
             case s.Forget(epoch):
                 self._forget(epoch)
             case s.Shutdown():
                 self._end_consumers(None)
-                self._ending = self._tasks.spawn(self._end_connections(), "exit")
+                self.ending = self._tasks.spawn(self._end_connections(), "exit")
             case s.End(error):
                 self._end(error if isinstance(error, Exception) else None)
 
@@ -188,16 +205,15 @@ class Driver(Generic[_T]):
         return self.loop.time()
 
     def _elapsed(self, timer: s.Timer, seconds: float) -> None:
-        is_draining = self.machine.phase is Phase.DRAINING
-        if is_draining and self._draining.goes_on(self._predecessor, timer, seconds):
+        if timer is s.Timer.STABLE:
+            self._retrying.stable()
+        over: s.Timer | None = timer
+        if timer in (s.Timer.QUIET, s.Timer.DRAIN):
+            over = self.takeover.is_over(timer)
+        if over is None:
             self._timers.start(timer, seconds)
         else:
-            self.feed(s.Elapsed(timer))
-
-    @property
-    def _predecessor(self) -> Connection[_T]:
-        assert self.machine.live is not None
-        return self.pool[self.machine.live]
+            self.feed(s.Elapsed(over))
 
     # Connecting
 
@@ -209,11 +225,12 @@ class Driver(Generic[_T]):
             raise
         except ConnectError as error:
             self._abandon(epoch)
-            retryable = self._may_retry(error, default=error.retryable)
+            verdict = self._retrying.judge(error, counts=self.machine.depends_on(epoch))
             clean = self._redactor.exception(error)
-            self.feed(s.Failed(epoch, clean, retryable, error.retry_after))
+            self.feed(s.Failed(epoch, clean, verdict.retryable, verdict.least))
         else:
             del self._dials[epoch]
+            self.pool[epoch].ready_at = self._now()
             self.feed(s.Ready(epoch))
 
     def _adopt(self, epoch: int, link: Link) -> Connection[_T]:
@@ -225,6 +242,7 @@ class Driver(Generic[_T]):
             on_message=self.intake.received,
             on_unparsed=lambda raw, error: self._announce(ParseFailed(raw, error)),
             on_lost=self._lost,
+            on_suspected=self._suspected,
         )
         self.pool.add(connection)
         link.start(connection)
@@ -236,32 +254,37 @@ class Driver(Generic[_T]):
         connection = self.pool.remove(epoch)
         if connection is not None:
             self._part(connection)
-            self.intake.handover.discard()
+            self.intake.discard()
             connection.abort()
 
-    def _may_retry(self, error: RxwsError, *, default: bool) -> bool:
-        if self._options.retry is None:
-            return default
-        try:
-            return bool(self._options.retry(error))
-        except FAULTS as fault:  # the user's function; the default stands in for it
-            self._hub.report(self._options.retry, fault)
-            return default
-
     # Losing
+
+    def _suspected(self, connection: Connection[_T], is_suspected: bool) -> None:  # noqa: FBT001
+        epoch = connection.epoch
+        if not is_suspected:
+            self.feed(s.Recovered(epoch))
+        elif not self.intake.is_mending:
+            self.feed(s.Suspected(epoch, "no sign of life"))
 
     def _lost(self, connection: Connection[_T]) -> None:
         epoch, loss = connection.epoch, connection.loss
         assert loss is not None
+        if connection.is_torn:
+            self.on_torn()
+            return
         if epoch in self._dials or self.pool.remove(epoch) is None:
             return  # a dial finds out by itself; what was forgotten concerns nobody
-        retryable = connection.closing or self._may_retry(loss, default=True)
+        is_live = epoch == self.machine.live
+        verdict = Verdict(retryable=True)
+        if not connection.closing:
+            verdict = self._retrying.judge(loss, counts=self.machine.depends_on(epoch))
         self._redactor.exception(loss)
-        if epoch == self.machine.live or self.machine.phase is Phase.DRAINING:
-            self.intake.breaks.ended(connection)
+        if is_live or self.machine.phase is Phase.DRAINING:
+            self.intake.breaks.ended(connection, self.machine.planned)
         self._part(connection)
         connection.abort()  # what `recv` raised may have left the socket open
-        self.feed(s.Lost(epoch, connection.code, connection.reason, loss, retryable))
+        retryable, least = verdict.retryable, verdict.least
+        self.feed(s.Lost(epoch, connection.code, connection.reason, loss, retryable, least))
 
     def _part(self, connection: Connection[_T]) -> None:
         """Nothing more goes out on a connection, or is expected of it."""
@@ -271,68 +294,20 @@ class Driver(Generic[_T]):
         self.sender.detach(connection)
         self._watcher.on_gone(epoch)
 
-    # Taking over
-
-    def _go_live(self, connection: Connection[_T], after: int | None) -> None:
-        self._send_on(connection)
-        self.reconnects += after is not None
-        self.intake.begin(connection, after_loss=after is not None)
-        assert self._opened is not None
-        if not self._opened.done():
-            self._opened.set_result(None)
-        self._watcher.on_live(connection.epoch)
-
-    def _send_on(self, connection: Connection[_T]) -> None:
-        self.sender.attach(connection)
-        self._watcher.on_outlet(connection.epoch)
-
-    def _hold(self, successor: Connection[_T]) -> None:
-        self._overlapping_since = self._now()
-        self.intake.breaks.overlapped = self._predecessor.link.is_open
-        if self._options.sends_move_at_ready:
-            self._send_on(successor)
-        if self.intake.handover.full:  # by what it brought while it was prepared
-            self.feed(s.Full())
-
-    def _drain(self, old: Connection[_T], new: Connection[_T]) -> None:
-        self._send_on(new)
-        self.topics.ledger.closed(old.epoch)
-        self._tasks.spawn(self._draining.close(old), f"drain {old.epoch}")
-
-    def _splice(self, effect: s.Splice) -> None:
-        overlap = self._now() - self._overlapping_since
-        new = self.pool.get(effect.new)  # it may be lost by now
-        if new is not None:
-            self._send_on(new)
-        self.rotations += 1
-        spliced = self.intake.splice(effect.new, old_lost=effect.old_lost)
-        self._announce(
-            Rotated(
-                effect.old,
-                effect.new,
-                effect.reason,
-                overlap=overlap,
-                duplicates=spliced.duplicates,
-                matched=spliced.matched,
-                early=effect.early,
-            )
-        )
-        if new is not None:
-            new.resume("hold")
-            self._watcher.on_live(effect.new)
-
     def _forget(self, epoch: int) -> None:
         dial = self._dials.pop(epoch, None)
         if dial is not None:
             dial.cancel()
         connection = self.pool.remove(epoch)
         if connection is not None:
+            if self.machine.planned is not None:
+                self.intake.breaks.ended(connection, self.machine.planned)
             self._part(connection)
             connection.abort()
         live = self.pool.get(self.machine.live)
         if self.machine.phase is Phase.OPEN and live is not None:
-            if not self.intake.breaks.filling and epoch > live.epoch:
-                self.intake.handover.discard()
+            if epoch > live.epoch:
+                self.intake.discard()
             if self.sender.outlet is None:
                 self.sender.attach(live)
 
@@ -347,9 +322,9 @@ class Driver(Generic[_T]):
         assert caller is not None
         self._exit_callers.add(caller)
         try:
-            if self._ending is not None:
+            if self.ending is not None:
                 # Cancelling who waits does not stop what ends.
-                await asyncio.shield(self._ending)
+                await asyncio.wait([self.ending])
             else:
                 await self._hub.tasks.settle(self._options.exit_timeout, but=self._exit_callers)
             await self._tasks.settle(0, but=self._exit_callers)
@@ -370,11 +345,13 @@ class Driver(Generic[_T]):
             self._tasks.spawn(connection.close(discard=True), f"close {connection.epoch}")
             for connection in self.pool
         ]
-        if closes:
-            await asyncio.wait(closes, timeout=timeout)
-        self._abort_all()
-        await self._hub.tasks.settle(max(deadline - self._now(), 0), but=self._exit_callers)
-        self.feed(s.Ended())
+        try:
+            if closes:
+                await asyncio.wait(closes, timeout=timeout)
+            self._abort_all()
+            await self._hub.tasks.settle(max(deadline - self._now(), 0), but=self._exit_callers)
+        finally:  # at once, where the whole loop is being cancelled
+            self.feed(s.Ended())
 
     def _abort_all(self) -> None:
         for connection in self.pool:
@@ -387,7 +364,10 @@ class Driver(Generic[_T]):
         for dial in self._dials.values():
             dial.cancel()
         self._abort_all()
-        if self._opened is not None and not self._opened.done():
-            self._open_error = error or ClosedError("exited before a connection was live")
-            self._opened.set_result(None)
+        self._tell_opened(error or ClosedError("exited before a connection was live"))
         self._announce(Closed(error))
+
+    def _tell_opened(self, error: Exception | None) -> None:
+        if self._opened is not None and not self._opened.done():
+            self._open_error = error
+            self._opened.set_result(None)

@@ -12,7 +12,8 @@ from typing import Any, TypeAlias
 
 from ..core.backoff import Backoff
 from ..core.events import Gap
-from ..core.handover import MakeBeforeBreak
+from ..core.filters import Filters
+from ..core.handovers import Exclusive, FirstArrival, HandoverMode, MakeBeforeBreak, Replace
 from ..core.liveness import Heartbeat
 from ..core.redact import Redactor
 from .transport import Raw, Transport
@@ -23,10 +24,7 @@ Source: TypeAlias = str | Callable[[], Any]
 """A URL, or a function or coroutine function that returns one, or an open connection."""
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, 5.6.2
-_HANDSHAKE_HEADERS = frozenset(
-    {"host", "connection", "upgrade", "sec-websocket-key", "sec-websocket-version"}
-    | {"sec-websocket-extensions", "sec-websocket-protocol", "sec-websocket-accept"}
-)
+_HANDSHAKE_HEADERS = frozenset({"host", "connection", "upgrade"})
 
 
 def compact(message: Any) -> str:
@@ -40,10 +38,12 @@ class Options:
 
     parse: Callable[[Raw], Any] | None = json.loads
     serialize: Callable[[Any], Raw] = compact
-    handover: MakeBeforeBreak = MakeBeforeBreak()
+    handover: HandoverMode = MakeBeforeBreak()
     backoff: Backoff = Backoff()
     on_open: Callable[[Any], Awaitable[Any]] | None = None
     subscribe: Iterable[Any] = ()
+    pace: float | None = None
+    answer: Callable[[Any], Filters | None] | None = None
     resync: Callable[[Gap], Awaitable[Iterable[Any] | AsyncIterable[Any]]] | None = None
     key: Callable[[Any], Hashable] | None = None
     sequence: Callable[[Any], int | None] | None = None
@@ -66,16 +66,26 @@ class Options:
         for name in ("open_timeout", "ready_timeout", "send_timeout", "resync_timeout"):
             self._check_seconds(name)
         self._check_seconds("exit_timeout")
-        if self.silence is not None:
-            self._check_seconds("silence")
+        for name in ("silence", "pace"):
+            if getattr(self, name) is not None:
+                self._check_seconds(name)
         for name, kind in (
-            ("handover", MakeBeforeBreak),
+            ("handover", MakeBeforeBreak | FirstArrival | Exclusive | Replace),
             ("backoff", Backoff),
             ("heartbeat", Heartbeat | None),
         ):
             if not isinstance(getattr(self, name), kind):
                 raise TypeError(f"{name}={getattr(self, name)!r}: an rxws.{_shown(kind)} is needed")
-        for name in ("parse", "on_open", "resync", "key", "sequence", "partition", "retry"):
+        for name in (
+            "parse",
+            "on_open",
+            "resync",
+            "key",
+            "sequence",
+            "partition",
+            "retry",
+            "answer",
+        ):
             value = getattr(self, name)
             if value is not None and not callable(value):
                 raise TypeError(f"{name}={value!r}: a function is needed")
@@ -117,7 +127,7 @@ class Options:
         for name, _ in headers:
             if not _TOKEN.fullmatch(name):
                 raise ValueError(f"invalid header name {name!r}")
-            if name.lower() in _HANDSHAKE_HEADERS:
+            if name.lower() in _HANDSHAKE_HEADERS or name.lower().startswith("sec-websocket-"):
                 raise ValueError(f"header {name!r} is set by the handshake itself")
         return headers
 

@@ -34,9 +34,14 @@ class Reader:
         self._may_read = asyncio.Event()
         self._may_read.set()
         self._discard = False
+        self._cancelled = False
+        self._receiver: Receiver | None = None
+        self._is_torn = False
 
     def start(self, receiver: Receiver) -> None:
         """Begin to read."""
+        self._receiver = receiver
+        self._is_torn = False
         loop = asyncio.get_running_loop()
         self._task = asyncio.Task(self._run(receiver), loop=loop, name="rxws reader")
         # Of what ends the whole loop, KeyboardInterrupt say, the loop tells by itself.
@@ -53,6 +58,12 @@ class Reader:
 
     def discard(self) -> None:
         """Read on whatever happens, as the closing handshake needs it, and hand over nothing."""
+        self.drop()
+        if self._is_torn and self._receiver is not None:
+            self.start(self._receiver)
+
+    def drop(self) -> None:
+        """Hand over nothing more."""
         self._discard = True
         self._may_read.set()
 
@@ -64,6 +75,7 @@ class Reader:
     def cancel(self) -> None:
         """Stop reading a connection that can't be made to end."""
         if self._task is not None:
+            self._cancelled = True
             self._task.cancel()
 
     async def _run(self, receiver: Receiver) -> None:
@@ -74,8 +86,11 @@ class Reader:
                 {"message": "rxws: a message could not be handed over", "exception": fault}
             )
             error = fault
-        except BaseException:
-            receiver.lost(None, "", None)
+        except BaseException as fault:
+            # Not the connection ended, but the program: its loop is cancelled, or a handler
+            # raised KeyboardInterrupt. Who closes it may need it to be read.
+            self._is_torn = not self._cancelled
+            receiver.lost(None, "", fault if self._is_torn else None)
             raise
         code, reason = self._ended(error)
         receiver.lost(code, reason, error)

@@ -30,7 +30,12 @@ class Receiver(Protocol):
 
 
 class Link(Protocol):
-    """One open connection."""
+    """One open connection.
+
+    A link may have an attribute ``unfinished: tuple[float, int] | None`` too: when the frame began
+    that is on its way, on the event loop's clock, and how many bytes of it came since. By it a
+    peer is noticed that sends a frame drop by drop.
+    """
 
     @property
     def connection(self) -> Any:

@@ -103,6 +103,11 @@ class Mailbox(Generic[_T]):
             self._no_room(Put.FULL)
 
     @property
+    def has_ended(self) -> bool:
+        """Whether nothing more is put."""
+        return self._ended
+
+    @property
     def is_spent(self) -> bool:
         """Whether it ended, and its reader has been told everything."""
         return self._ended and self._error is None and not self.buffer.items
@@ -223,8 +228,11 @@ class AsyncIteration(Generic[_T]):
     def __del__(self) -> None:
         if getattr(self, "_subscription", None) is None:
             return
+        has_ended = self._mailbox.has_ended
         self._dispose()
         self._mailbox.discard()
+        if has_ended:  # by its source, so that there was nothing left to leave
+            return
         warnings.warn(
             "an iteration was dropped while subscribed; leave it by `async with` or aclose()",
             ResourceWarning,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Callable
 
-__all__ = ["on_loop", "running_loop", "soon"]
+__all__ = ["leave_behind", "on_loop", "running_loop", "soon"]
+
+_left_behind: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
@@ -25,6 +28,14 @@ def on_loop(loop: asyncio.AbstractEventLoop | None, work: Callable[[], None]) ->
 
 
 def soon(loop: asyncio.AbstractEventLoop | None, work: Callable[[], None]) -> None:
-    """Do ``work`` on ``loop``, not at once; never, when the loop has ended."""
-    if loop is not None and not loop.is_closed():
+    """Do ``work`` on ``loop``, not at once; never, when the loop has ended or was left behind."""
+    if loop is not None and not loop.is_closed() and loop not in _left_behind:
         loop.call_soon_threadsafe(work)
+
+
+def leave_behind(loop: asyncio.AbstractEventLoop) -> None:
+    """``loop`` is that of the parent process: nothing is done on it in this one.
+
+    To wake it would write to a socket that both processes share.
+    """
+    _left_behind.add(loop)
