@@ -16,6 +16,7 @@ import asyncio
 import functools
 import gc
 import inspect
+import itertools
 import os
 import sys
 import threading
@@ -26,13 +27,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import captures as recordings
 
-GRACE = 1.0
-"""Seconds that what is just ending (a joined thread, a closed peer's task) has to be gone."""
+LOOKS = 500
+"""How often, 10 ms apart, is looked whether what is just ending (a thread, a closed peer's task)
+has gone. Counted, not timed: a process that is stopped for a while gets as many."""
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("rxws", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("rxws")
 
 _DESCRIPTORS = Path("/proc/self/fd")
+
+_tests = itertools.count(1)
+_FREEZE_EVERY = 50
+"""After so many tests what pytest and others keep is taken out of the collector's way again."""
 
 
 # -- async tests ---------------------------------------------------------------------------------
@@ -83,10 +94,11 @@ class _Watch:
     def leave(self, runner: asyncio.Runner) -> None:
         """Note what is pending as the runner ends, before it cancels that without a word."""
         loop = runner.get_loop()
-        deadline = time.monotonic() + GRACE
-        while (pending := asyncio.all_tasks(loop)) and time.monotonic() < deadline:
+        for _ in range(LOOKS):
+            if not asyncio.all_tasks(loop):
+                return
             loop.run_until_complete(asyncio.sleep(0.01))
-        self.tasks.extend(repr(task) for task in pending)
+        self.tasks.extend(repr(task) for task in asyncio.all_tasks(loop))
 
 
 @pytest.fixture(autouse=True)
@@ -126,13 +138,14 @@ def _nothing_left(request: pytest.FixtureRequest, _watch: _Watch) -> Iterator[No
     left = [f"a pending task: {task}" for task in _watch.tasks]
     left += [f"a report to the loop's handler: {_describe(report)}" for report in _watch.reports]
     _watch.reports.clear()
-    deadline = time.monotonic() + GRACE
-    while still := _still_there(threads, descriptors):
-        if time.monotonic() > deadline:
-            left += still
+    for _ in range(LOOKS):
+        if not _still_there(threads, descriptors):
             break
         time.sleep(0.01)
         gc.collect()
+    left += _still_there(threads, descriptors)
+    if next(_tests) % _FREEZE_EVERY == 0:
+        gc.freeze()
     if left:
         pytest.fail("left behind:\n" + "\n".join(left), pytrace=False)
 

@@ -34,7 +34,7 @@ class Hurried(rxws.AsyncWebsocketStreamInterface):
 
     def __init__(self) -> None:
         super().__init__(
-            handover=rxws.MakeBeforeBreak(overlap=0.05, drain=0.5),
+            handover=rxws.MakeBeforeBreak(overlap=0.05, drain=30),
             backoff=rxws.Backoff(initial=0.2, maximum=6.0, stable=1.0),
         )
 

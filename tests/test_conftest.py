@@ -78,7 +78,7 @@ def test_fails_open_pipe():
     kept.append(os.pipe())
 
 def test_fails_thread():
-    kept.append(threading.Thread(target=time.sleep, args=(5,), daemon=True))
+    kept.append(threading.Thread(target=time.sleep, args=(3600,), daemon=True))
     kept[-1].start()
 
 def test_passes_ending_thread():
@@ -97,7 +97,7 @@ def test_net_under_all_tests(pytester: pytest.Pytester, monkeypatch: pytest.Monk
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[1]))
     monkeypatch.setenv("PYTHONDEVMODE", "1")
     conftest = Path(__file__).with_name("conftest.py").read_text(encoding="utf-8")
-    pytester.makeconftest(conftest.replace("GRACE = 1.0", "GRACE = 0.3"))
+    pytester.makeconftest(conftest.replace("LOOKS = 500", "LOOKS = 50"))
     pytester.makepyprojecttoml('[tool.pytest.ini_options]\nfilterwarnings = ["error"]')
     pytester.makepyfile(LEAKY)
     result = pytester.runpytest_subprocess("-rA", "-p", "no:cacheprovider")

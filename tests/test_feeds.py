@@ -101,7 +101,7 @@ async def test_every_consumer_equals_brute_force(name: str, captures: Path) -> N
         ws.add_handler(handle)
         end = ws.stream_filter([{"the": "end"}])
         await ws.send("go")
-        await asyncio.wait_for(anext(end), 30)
+        await asyncio.wait_for(anext(end), 120)
     await asyncio.gather(*readers)
 
     sent = [*messages, json.loads(END)]
@@ -126,15 +126,17 @@ async def test_path_of_recorded_feed_through_rotations(captures: Path) -> None:
         ws = rxws.connect(
             server.url,
             key=lambda m: m["n"],
-            handover=rxws.MakeBeforeBreak(overlap=0.05, drain=0.5),
+            handover=rxws.MakeBeforeBreak(overlap=0.05, drain=30),
         )
         ws.stream_filter([{"n": where.exists()}]).subscribe(lambda m: got.append(m["n"]))
         async with ws:
             for at in range(0, len(numbered), 20):
+                if at >= len(numbered) / 2:
+                    await server.wait(lambda: ws.stats().rotations >= 1)
                 for raw in numbered[at : at + 20]:
                     server.broadcast(raw)
                 ws.rotate()
                 await asyncio.sleep(0.01)
             await server.wait(lambda: len(got) == len(numbered))
-            assert ws.stats().rotations >= 2
+            await server.wait(lambda: ws.stats().rotations >= 2)
     assert got == list(range(len(numbered)))

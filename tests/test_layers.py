@@ -55,6 +55,7 @@ THIRD_PARTY = {
 """What a layer imports besides the standard library."""
 
 EXCEPTIONS = {
+    "rxws.net.websockets_link": {"websockets"},
     "rxws.net.websockets_transport": {"websockets"},
     "rxws.testing": {"websockets"},
 }

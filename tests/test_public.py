@@ -13,7 +13,7 @@ from rxws import where
 
 CONTRACT = {
     "the front": "connect observe ReactiveWebSocket Stream State Stats Opening to_async_iterator",
-    "options": "Backoff Heartbeat MakeBeforeBreak Overflow",
+    "options": "Backoff Heartbeat Exclusive FirstArrival MakeBeforeBreak Replace Overflow",
     "send": "Keep Drop Fail ThisConnection Delivery",
     "signals": "every on_message on_silence from_coroutine",
     "transports": "Transport Link Receiver",
@@ -22,7 +22,7 @@ CONTRACT = {
     "events": "Event Connecting Connected ConnectFailed Disconnected Rotating Rotated "
     "RotationFailed Reset Gap ParseFailed ConsumerFailed SignalFailed Overflowed Closed",
     "errors": "RxwsError ConnectError RetriesExhausted ConnectionLost BufferOverflow "
-    "RequestTimeout SendTimeout ClosedError FilterError",
+    "RequestTimeout SendTimeout ClosedError ForkedError FilterError",
 }
 CONDITIONS = "one_of exists gt ge lt le between matches satisfies"
 

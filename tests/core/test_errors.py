@@ -80,6 +80,7 @@ def test_a_lost_connection_says_what_became_of_the_message():
     """By default nobody knows what became of it, and there was no Close frame."""
     error = ConnectionLost("gone", code=1011, reason="oops", delivery=Delivery.NOT_SENT)
     assert (error.code, error.reason, error.delivery) == (1011, "oops", Delivery.NOT_SENT)
+    assert (error.sent, ConnectionLost("broken off", sent=1002).sent) == (None, 1002)
     bare = ConnectionLost("gone")
     assert (str(bare), bare.code, bare.reason, bare.delivery) == (
         "gone",

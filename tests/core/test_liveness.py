@@ -10,19 +10,26 @@ from hypothesis import strategies as st
 
 from rxws.core.liveness import Heartbeat, Liveness, Verdict
 
-WAIT, PING, DEAD, SILENT = Verdict.WAIT, Verdict.PING, Verdict.DEAD, Verdict.SILENT
+WAIT, PING, SUSPECT, DEAD, SILENT = (
+    Verdict.WAIT,
+    Verdict.PING,
+    Verdict.SUSPECT,
+    Verdict.DEAD,
+    Verdict.SILENT,
+)
 HEARTBEAT = Heartbeat(interval=10.0, timeout=4.0)
 
 # Each row: now, last byte, last message; verdict, seconds until the next look.
 TABLES = {
-    "a quiet connection is pinged once, then dead": (
+    "a quiet connection is pinged once, then suspected, then dead": (
         (HEARTBEAT, None),
         [
             (0, 0, 0, WAIT, 10),
             (9, 0, 0, WAIT, 1),
-            (10, 0, 0, PING, 4),
-            (11, 0, 0, WAIT, 3),
-            (13.5, 0, 0, WAIT, 0.5),
+            (10, 0, 0, PING, 2),
+            (11, 0, 0, WAIT, 1),
+            (12, 0, 0, SUSPECT, 2),
+            (13.5, 0, 0, SUSPECT, 0.5),
             (14, 0, 0, DEAD, 0),
             (15, 0, 0, DEAD, 0),
         ],
@@ -30,20 +37,21 @@ TABLES = {
     "a byte after the ping revives it": (
         (HEARTBEAT, None),
         [
-            (10, 0, 0, PING, 4),
+            (10, 0, 0, PING, 2),
+            (12, 0, 0, SUSPECT, 2),
             (12, 11, 0, WAIT, 9),
             (14, 11, 0, WAIT, 7),
-            (21, 11, 0, PING, 4),
+            (21, 11, 0, PING, 2),
             (25, 11, 0, DEAD, 0),
         ],
     ),
     "a late look finds the byte that came in time or late": (
         (HEARTBEAT, None),
-        [(10, 0, 0, PING, 4), (40, 30.5, 0, WAIT, 0.5), (41, 30.5, 0, PING, 4)],
+        [(10, 0, 0, PING, 2), (40, 30.5, 0, WAIT, 0.5), (41, 30.5, 0, PING, 2)],
     ),
     "a ping that is due late still has its whole timeout": (
         (HEARTBEAT, None),
-        [(100, 0, 0, PING, 4), (103, 0, 0, WAIT, 1), (104, 0, 0, DEAD, 0)],
+        [(100, 0, 0, PING, 2), (101, 0, 0, WAIT, 1), (103, 0, 0, SUSPECT, 1), (104, 0, 0, DEAD, 0)],
     ),
     "bytes without messages are life, but silence": (
         (HEARTBEAT, 25.0),
@@ -82,10 +90,10 @@ def test_the_verdicts_over_time(name):
 def test_what_was_before_a_pause_is_excused():
     """Time in which nothing was read is neither silence nor the lack of a byte."""
     liveness = Liveness(HEARTBEAT, 20.0, 0.0)
-    assert liveness.judge(10, 0, 0) == (PING, 4)
+    assert liveness.judge(10, 0, 0) == (PING, 2)
     liveness.excuse(1000)
     assert liveness.judge(1000, 0, 0) == (WAIT, 10)
-    assert liveness.judge(1010, 0, 0) == (PING, 4)
+    assert liveness.judge(1010, 0, 0) == (PING, 2)
     assert liveness.judge(1014, 0, 0) == (DEAD, 0)
 
 
@@ -111,7 +119,7 @@ def test_who_brings_bytes_in_time_never_dies(quarters):
         until = last + gap / 4
         while now < until:
             verdict, again = liveness.judge(now, last, 0.0)
-            assert verdict in (WAIT, PING)
+            assert verdict in (WAIT, PING, SUSPECT)
             pings += verdict is PING
             now += again
         last = until
@@ -120,7 +128,7 @@ def test_who_brings_bytes_in_time_never_dies(quarters):
 
 @given(st.lists(st.floats(0.001, 30), max_size=60))
 def test_who_brings_nothing_dies_after_one_ping(looks):
-    """Without a byte there is one ping after the interval, and death after the timeout."""
+    """Without a byte one ping after the interval, suspicion halfway, death after the timeout."""
     liveness = Liveness(HEARTBEAT, None, 0.0)
     now = 0.0
     pings: list[float] = []
@@ -129,19 +137,21 @@ def test_who_brings_nothing_dies_after_one_ping(looks):
         verdict, _ = liveness.judge(now, 0.0, 0.0)
         if verdict is PING:
             pings.append(now)
-        assert (verdict is WAIT) == (now < 10 or (now > pings[0] and now < pings[0] + 4))
+        since = now - pings[0] if pings else -1.0
+        assert (verdict is WAIT) == (now < 10 or 0 < since < 2)
+        assert (verdict is SUSPECT) == (2 <= since < 4)
     assert len(pings) <= 1
 
 
 def test_looks_at_the_times_given_notice_death_exactly():
-    """Who looks again whenever it is told to pings and declares death at the earliest moment."""
+    """Who looks when it is told to pings, suspects and declares death at the earliest moment."""
     liveness = Liveness(HEARTBEAT, None, 0.0)
     now, seen = 0.0, []
     while not seen or seen[-1][1] is not DEAD:
         verdict, again = liveness.judge(now, 0.0, 0.0)
         seen.append((now, verdict))
         now += again
-    assert seen == [(0, WAIT), (10, PING), (14, DEAD)]
+    assert seen == [(0, WAIT), (10, PING), (12, SUSPECT), (14, DEAD)]
 
 
 @pytest.mark.parametrize("options", [{"interval": 0}, {"timeout": -1}, {"interval": math.inf}])

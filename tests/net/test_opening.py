@@ -57,7 +57,7 @@ async def test_connections_opened_by_others(open_one: Any) -> None:
             source,
             backoff=QUICK,
             key=lambda m: m,
-            handover=rxws.MakeBeforeBreak(overlap=0.05, drain=0.5),
+            handover=rxws.MakeBeforeBreak(overlap=0.05, drain=30),
         )
         got: list[Any] = []
         ws.subscribe(got.append)
@@ -87,7 +87,7 @@ async def test_exit_reads_a_foreign_connection_to_its_end() -> None:
         async def source() -> Any:
             return await websockets.connect(server.url, max_queue=4)
 
-        ws = rxws.connect(source, exit_timeout=2.0)
+        ws = rxws.connect(source, exit_timeout=30)
         stream = ws.stream_filter().buffered(capacity=1, overflow=rxws.Overflow.BLOCK)
         async with ws:
             session = await server.connection(1)
@@ -143,7 +143,7 @@ async def test_source_that_raises_is_retried() -> None:
 )
 async def test_what_retrying_cannot_mend(source: str, options: dict[str, Any], text: str) -> None:
     """An invalid URL, header or transport option is raised at once, however often asked."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         with pytest.raises(rxws.ConnectError) as caught:
             await rxws.connect(source, **options)
     assert not caught.value.retryable

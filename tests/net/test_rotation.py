@@ -1,8 +1,9 @@
-"""Planned replacement of the connection under load, on real sockets."""
+"""Planned replacement of the connection under load; what has to be timed, in virtual time."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from typing import Any
 
@@ -10,15 +11,26 @@ import reactivex as rx
 from reactivex import operators as ops
 
 import rxws
-from rxws.testing import Refuse, Server, Session, Silent
+from rxws.testing import FakeLink, Refuse, Server, Session, Silent
+from tests.virtual import Peer, connected, turns, virtual
 
 QUICK = rxws.Backoff(initial=0.02, maximum=0.1, stable=0.5)
-HANDOVER = rxws.MakeBeforeBreak(overlap=0.1, drain=0.5)
+# A drain ends with the answer to our Close, which on a busy machine has its time.
+HANDOVER = rxws.MakeBeforeBreak(overlap=0.1, drain=30)
 
 
 def check(numbers: list[int]) -> None:
     """Fail unless the numbers are consecutive: none lost, doubled or out of order."""
     assert numbers == list(range(numbers[0], numbers[-1] + 1))
+
+
+async def feed(peer: Peer, rate: float, deaf: set[FakeLink]) -> None:
+    """Send numbered messages on every connection except the deaf ones, until cancelled."""
+    for number in itertools.count():
+        await asyncio.sleep(1 / rate)
+        for link in peer.links:
+            if link not in deaf:
+                link.deliver(json.dumps({"n": number}))
 
 
 async def rotated(ws: rxws.ReactiveWebSocket[Any], server: Server, times: int) -> None:
@@ -51,17 +63,18 @@ async def test_bytes_are_aligned_without_a_key() -> None:
     async with Server() as server:
         got: list[int] = []
         events: list[Any] = []
-        ws = rxws.connect(server.url, handover=HANDOVER)
+        handover = rxws.MakeBeforeBreak(overlap=0.5, drain=30)
+        ws = rxws.connect(server.url, handover=handover)
         ws.events.subscribe(events.append)
         ws.subscribe(lambda m: got.append(m["n"]))
         feed = server.feed(rate=1000)
         async with ws:
-            await rotated(ws, server, 5)
+            await rotated(ws, server, 3)
             feed.stop()
             last = server.log.numbers[-1]
             await server.wait(lambda: got[-1] == last)
         check(got)
-        assert [e.matched for e in events if isinstance(e, rxws.Rotated)] == [True] * 5
+        assert [e.matched for e in events if isinstance(e, rxws.Rotated)] == [True] * 3
 
 
 async def test_sequence_and_partition_are_an_identity() -> None:
@@ -135,14 +148,14 @@ async def test_loss_while_the_successor_is_dialled() -> None:
     """When the old connection dies before the successor is ready, that one takes its place."""
     async with Server() as server:
         events: list[Any] = []
-        ws = rxws.connect(server.url, handover=HANDOVER, backoff=QUICK, open_timeout=0.3)
+        ws = rxws.connect(server.url, handover=HANDOVER, backoff=QUICK, open_timeout=0.5)
         ws.events.subscribe(events.append)
         async with ws:
             server.answer(Silent())
             ws.rotate()
             await server.wait(lambda: len(server.dials) == 2)
             (await server.connection(1)).abort()
-            await server.wait(lambda: ws.state is rxws.State.RECONNECTING)
+            await server.wait(lambda: any(isinstance(e, rxws.Disconnected) for e in events))
             await server.wait(lambda: ws.state is rxws.State.OPEN)
             assert ws.stats().reconnects == 1
         assert sum(isinstance(e, rxws.Gap) for e in events) == 1
@@ -168,29 +181,36 @@ async def test_old_connection_that_is_kicked_when_the_new_one_opens() -> None:
         assert got == sorted(set(got))
 
 
+@virtual
 async def test_successor_lost_during_the_overlap() -> None:
     """When the successor dies during the overlap, the old connection stays and it is retried."""
-    async with Server() as server:
+    handover = rxws.MakeBeforeBreak(overlap=1, drain=1)
+    async with connected(key=lambda m: m["n"], handover=handover, backoff=QUICK) as (ws, peer):
         got: list[int] = []
-        ws = rxws.connect(server.url, key=lambda m: m["n"], handover=HANDOVER, backoff=QUICK)
         ws.subscribe(lambda m: got.append(m["n"]))
-        feed = server.feed(rate=500)
-        async with ws:
-            ws.rotate()
-            second = await server.connection(2)
-            await asyncio.sleep(0.02)
-            second.abort()
-            await server.wait(lambda: ws.stats().rotations == 1)
-            assert ws.stats().reconnects == ws.stats().gaps == 0
-            feed.stop()
-        check(got)
+        feeding = asyncio.create_task(feed(peer, 100, set()))
+        await asyncio.sleep(1)
+        ws.rotate()
+        second = await peer.link(2)
+        await asyncio.sleep(0.5)
+        second.lose(error=ConnectionResetError())
+        await asyncio.sleep(0.5)
+        assert peer.links[0].is_open
+        await asyncio.sleep(10)
+        feeding.cancel()
+        assert len(peer.links) == 3
+        assert ws.stats().rotations == 1
+        assert ws.stats().reconnects == ws.stats().gaps == 0
+    check(got)
+    assert got[0] == 0
+    assert len(got) > 1000
 
 
 async def test_old_connection_that_does_not_answer_our_close() -> None:
-    """A peer that ignores our Close costs ``drain`` seconds at most, and nothing else."""
+    """A peer that ignores our Close does not hold up the rotation, and costs nothing else."""
     async with Server() as server:
         got: list[int] = []
-        handover = rxws.MakeBeforeBreak(overlap=0.05, drain=0.1)
+        handover = rxws.MakeBeforeBreak(overlap=0.5, drain=0.5)
         ws = rxws.connect(server.url, key=lambda m: m["n"], handover=handover)
         ws.subscribe(lambda m: got.append(m["n"]))
         feed = server.feed(rate=200)
@@ -204,21 +224,51 @@ async def test_old_connection_that_does_not_answer_our_close() -> None:
         check(got)
 
 
+@virtual
+async def test_old_connection_that_does_not_answer_costs_the_drain() -> None:
+    """A peer that ignores our Close costs ``drain`` seconds at most."""
+    handover = rxws.MakeBeforeBreak(overlap=1, drain=2)
+    async with connected(key=lambda m: m["n"], handover=handover) as (ws, peer):
+        got: list[int] = []
+        deaf: set[FakeLink] = set()
+        ws.subscribe(lambda m: got.append(m["n"]))
+        feeding = asyncio.create_task(feed(peer, 100, deaf))
+        await asyncio.sleep(1)
+        ws.rotate()
+        await peer.link(2)
+        await asyncio.sleep(0.5)
+        deaf.add(peer.links[0])
+        peer.links[0].answer_close = False
+        await asyncio.sleep(2.6)
+        assert ws.stats().rotations == 1
+        assert peer.links[0].aborted
+        feeding.cancel()
+        await turns()
+        check(got)
+        assert len(got) > 400
+
+
+@virtual
 async def test_full_hold_takes_over_early() -> None:
     """When the hold is full the successor takes over early, says so, and drops nothing."""
-    async with Server() as server:
+    handover = rxws.MakeBeforeBreak(overlap=30, drain=1, hold=50)
+    async with connected(key=lambda m: m["n"], handover=handover) as (ws, peer):
         got: list[int] = []
         events: list[Any] = []
-        handover = rxws.MakeBeforeBreak(overlap=30, drain=0.5, hold=50)
-        ws = rxws.connect(server.url, key=lambda m: m["n"], handover=handover)
         ws.events.subscribe(events.append)
         ws.subscribe(lambda m: got.append(m["n"]))
-        feed = server.feed(rate=1000)
-        async with ws:
-            await rotated(ws, server, 1)
-            feed.stop()
-            await server.wait(lambda: got[-1] == server.log.numbers[-1])
+        deaf: set[Any] = set()
+        feeding = asyncio.create_task(feed(peer, 100, deaf))
+        await asyncio.sleep(1)
+        ws.rotate()
+        await asyncio.sleep(0.5)
+        deaf.add(peer.links[0])  # only the new connection brings anything from here on
+        await asyncio.sleep(1.5)
+        feeding.cancel()
+        await turns()
+        assert ws.stats().rotations == 1
         check(got)
+        assert len(got) > 250
         assert next(e for e in events if isinstance(e, rxws.Rotated)).early
 
 
@@ -275,21 +325,29 @@ async def test_sends_move_to_the_new_connection() -> None:
         assert first.received
 
 
+@virtual
 async def test_reply_to_a_request_made_before_the_rotation() -> None:
     """A request made on the old connection is answered there, while it drains."""
-
-    async def answer(session: Session, message: str | bytes) -> None:
-        await asyncio.sleep(0.05)
-        await session.send(json.dumps({"id": json.loads(message)["id"], "by": session.number}))
-
-    async with Server(on_message=answer) as server:
-        async with rxws.connect(server.url, handover=HANDOVER) as ws:
-            ws.rotate()
-            await server.connection(2)
-            reply = await ws.request({"id": 1}, reply=[{"id": 1}])
-            assert reply == {"id": 1, "by": 1}
-            await server.wait(lambda: ws.stats().rotations == 1)
-            assert (await ws.request({"id": 2}, reply=[{"id": 2}]))["by"] == 2
+    handover = rxws.MakeBeforeBreak(overlap=1, drain=5)
+    async with connected(handover=handover) as (ws, peer):
+        first = peer.last
+        ws.rotate()
+        second = await peer.link(2)
+        await turns()
+        request = asyncio.create_task(ws.request({"id": 1}, reply=[{"id": 1}]))
+        await asyncio.sleep(3)
+        await ws.send("by the new one")
+        first.deliver('{"id":1,"by":1}')
+        assert await request == {"id": 1, "by": 1}
+        await asyncio.sleep(5)
+        assert ws.stats().rotations == 1
+        assert first.closed == (1000, "")
+        request = asyncio.create_task(ws.request({"id": 2}, reply=[{"id": 2}]))
+        await turns()
+        second.deliver('{"id":2,"by":2}')
+        assert (await request)["by"] == 2
+        assert first.sent == ['{"id":1}']
+        assert second.sent == ["by the new one", '{"id":2}']
 
 
 async def test_resync_fills_the_gap() -> None:

@@ -136,6 +136,8 @@ def number_of(trade: Trade) -> int:
 def options() -> rxws.ReactiveWebSocket[Trade]:
     """All options of rxws, and some of the transport's, as they are written."""
     rxws.connect(URL, parse=parse, key=number_of, resync=pages)
+    for mode in (rxws.FirstArrival(overlap=1.0), rxws.Exclusive(drain=1.0), rxws.Replace()):
+        rxws.connect(URL, handover=mode)
     return rxws.connect(
         URL,
         parse=parse,
@@ -145,6 +147,8 @@ def options() -> rxws.ReactiveWebSocket[Trade]:
         backoff=rxws.Backoff(initial=0.5, maximum=30, factor=2, attempts=None, stable=10),
         on_open=on_open,
         subscribe=[{"op": "subscribe", "args": ["trade"]}, "ping", b"\x00"],
+        pace=3,
+        answer=lambda sent: [{"id": sent["id"]}] if isinstance(sent, dict) else None,
         resync=snapshot,
         key=lambda trade: trade.number,
         sequence=lambda trade: trade.number,

@@ -1,0 +1,1 @@
+"""Nothing is left behind, however often: the long forms, ``python -m tests.leaks``."""
