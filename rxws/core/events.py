@@ -163,7 +163,7 @@ class Gap(Event):
         partition: the feed that it concerns; ``None`` when all.
         missing: the numbers that are missing, where ``sequence`` tells; else ``None``.
         filled: whether ``resync`` has brought what was missing.
-        last: identity of the last message before it: its number or its key; ``None`` without.
+        last: number or key of the last message before it that had one; ``None``: none had.
     """
 
     epoch: int

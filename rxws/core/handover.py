@@ -89,7 +89,7 @@ class Handover(Generic[_T]):
         duplicates: messages removed so far.
         held: messages of the successor that its predecessor did not bring so far.
         touched: whether the successor has brought something that its predecessor brought.
-        last: identity of what was admitted last, ``None`` where it had none.
+        last: identity of the last message that had one; ``None``: none had.
     """
 
     def __init__(

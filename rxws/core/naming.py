@@ -54,6 +54,9 @@ def _asked(identify: Identify, message: Any) -> Hashable | None:
     try:
         answer = identify(message)
         hash(answer)
-    except Exception:  # documented: as if it had none
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    # As documented, as if it had none. A plain function can't be cancelled, whatever it raises.
+    except BaseException:
         return None
     return answer

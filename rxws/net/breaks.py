@@ -113,13 +113,16 @@ class Breaks(Generic[_T]):
         self.gaps += 1
         self._announce(gap)
 
-    async def fill(self, gap: Gap, hole: Hole | None) -> tuple[list[_T], bool]:
-        """What ``resync`` brings that was not delivered, and whether it is all that is missing."""
+    async def fill(self, gap: Gap, hole: Hole | None, now: float) -> tuple[list[_T], bool]:
+        """What ``resync`` brings that was not delivered, and whether it is all that is missing.
+
+        ``now`` is when the filling began, on the clock by which messages are remembered: nothing
+        is forgotten because it takes long.
+        """
         messages: list[_T] = []
         filling = Filling(self._handover, hole)
         try:
             async with asyncio.timeout(self._options.resync_timeout):
-                now = asyncio.get_running_loop().time()
                 for index, message in enumerate(await self._ask(gap)):
                     if index % _SLICE == _SLICE - 1:
                         await asyncio.sleep(0)

@@ -28,6 +28,7 @@ _UNPARSED = 256  # raw messages that wait for a coroutine parser before the link
 # So many messages in a row that can't be parsed, within so many seconds, are not the feed that was
 # meant. A quiet feed that answers our pings with a word of its own is.
 _MOST_BAD = 100
+_WAITS = {"consumer", "outflow"}  # pauses that wait until a connection is ready
 _BAD_SECONDS = 60.0
 
 
@@ -93,7 +94,7 @@ class Connection(Generic[_T]):
         self._verdict = ""
         self._bad_in_a_row = 0
         self._bad_since = 0.0
-        self._paused_later = False
+        self._paused_later: set[str] = set()
         self._deaf = False
         self._end: tuple[int | None, str, BaseException | None] | None = None
         self.ended = asyncio.Event()
@@ -222,8 +223,8 @@ class Connection(Generic[_T]):
         """``on_open`` is done: it reads no more."""
         self._opening = None
         self._wake_opening()
-        if self._paused_later:
-            self.pause("consumer")
+        for why in self._paused_later:
+            self.pause(why)
 
     def _wake_opening(self) -> None:
         waiter, self._opening_waiter = self._opening_waiter, None
@@ -234,8 +235,8 @@ class Connection(Generic[_T]):
 
     def pause(self, why: str) -> None:
         """Read no further, until everybody who paused it resumed it."""
-        if why == "consumer" and self._opening is not None:
-            self._paused_later = True  # on_open reads; what it reads is held, and bounded there
+        if why in _WAITS and self._opening is not None:
+            self._paused_later.add(why)  # on_open reads; what it reads is held, and bounded there
             return
         if not self._pauses:
             self.link.pause()
@@ -245,8 +246,7 @@ class Connection(Generic[_T]):
 
     def resume(self, why: str) -> None:
         """Undo one `pause`."""
-        if why == "consumer":
-            self._paused_later = False
+        self._paused_later.discard(why)
         if why in self._pauses:
             self._pauses.remove(why)
             if self._pauses <= {"parser"}:

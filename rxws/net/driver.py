@@ -12,6 +12,7 @@ from ..core.errors import ClosedError, ConnectError
 from ..core.events import Closed, Event, ParseFailed
 from ..core.machine import Machine
 from ..core.steps import Phase
+from ..core.texts import said
 from ..core.verdicts import Verdict
 from ..streams.hub import Hub
 from ..streams.tasks import Tasks
@@ -221,15 +222,26 @@ class Driver(Generic[_T]):
         try:
             await self._preparer.prepare(epoch)
         except asyncio.CancelledError:
+            is_ours = epoch in self._dials  # else it was given up
             self._abandon(epoch)
+            if is_ours:
+                self.feed(s.Failed(epoch, ConnectError("cancelled"), retryable=True))
             raise
         except ConnectError as error:
             self._abandon(epoch)
             verdict = self._retrying.judge(error, counts=self.machine.depends_on(epoch))
             clean = self._redactor.exception(error)
             self.feed(s.Failed(epoch, clean, verdict.retryable, verdict.least))
+        except (KeyboardInterrupt, SystemExit):
+            raise  # the end of the program
+        except BaseException as error:  # nobody knows what that means: not tried again
+            self._abandon(epoch)
+            text = f"could not connect: {said(error)}"
+            self.feed(s.Failed(epoch, ConnectError(text, cause=error), retryable=False))
+            raise
         else:
-            del self._dials[epoch]
+            if self._dials.pop(epoch, None) is None or epoch not in self.pool:
+                return  # it was given up, and did not heed that
             self.pool[epoch].ready_at = self._now()
             self.feed(s.Ready(epoch))
 

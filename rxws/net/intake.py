@@ -131,10 +131,14 @@ class Intake(Generic[_T]):
     def _take_from_successor(self, successor: Connection[_T], message: _T, raw: Raw) -> None:
         if self._delivered_too is not None:
             self.outflow.do([(self._take, (successor, message, raw))])
+            self._bound_hold(successor)
             return
         is_new = self._plan.resets or self._machine.live is None
         now = self._lived(successor.last_message)
         self.handover.hold(successor.epoch, message, raw, now, new=is_new)
+        self._bound_hold(successor)
+
+    def _bound_hold(self, successor: Connection[_T]) -> None:
         if self.handover.full:
             self._on_full()
         if self.handover.full:  # nobody could take over yet
@@ -172,6 +176,7 @@ class Intake(Generic[_T]):
 
     def begin(self, connection: Connection[_T], after: int | None) -> None:
         """A connection is live, and there is none beside it; ``after`` was before."""
+        self.outflow.settle(self._settled)
         held = self.handover.release()
         if after is not None:
             self.handover.broken(connection.epoch)
@@ -182,7 +187,9 @@ class Intake(Generic[_T]):
         self._hand_over(connection, held)
 
     def discard(self) -> None:
-        """The successor failed: what it brought goes with it."""
+        """The successor failed: what it brought, and was not delivered, goes with it."""
+        if self._delivered_too is not None:
+            self.outflow.settle(self._settled)
         self.handover.discard()
         self._delivered_too = None
 
@@ -192,6 +199,7 @@ class Intake(Generic[_T]):
         if self._plan.holds:
             return
         self._delivered_too = successor.epoch
+        successor.resume("hold")
         now = self._lived(_now())
         for held in self.handover.release():
             verdict = self.handover.admit_early(successor.epoch, held, now, successor=True)
@@ -257,7 +265,8 @@ class Intake(Generic[_T]):
 
     def _reset(self, epoch: int) -> None:
         self.handover.forget()
-        self._announce(Reset(epoch))
+        # In its place: what was before may still be on its way.
+        self.outflow.do([(self._announce, Reset(epoch))])
 
     # Gaps
 
@@ -275,12 +284,17 @@ class Intake(Generic[_T]):
 
     async def _fill(self, mending: _Mending[_T]) -> None:
         gap, hole, behind = mending
-        messages, filled = await self.breaks.fill(gap, hole)
-        self._mending = None
-        self._declare((dataclasses.replace(gap, filled=filled), hole, []))
-        self.outflow.go_on([(self._hub.emit, message) for message in (*messages, *behind)])
-        self.is_mending = False
-        self._on_mended()
+        messages: list[_T] = []
+        filled = False
+        try:
+            messages, filled = await self.breaks.fill(gap, hole, self._lived(_now()))
+        finally:  # whatever ``resync`` raises, what waits goes on
+            if self._mending is not None:
+                self._mending = None
+                self._declare((dataclasses.replace(gap, filled=filled), hole, []))
+                self.outflow.go_on([(self._hub.emit, one) for one in (*messages, *behind)])
+                self.is_mending = False
+                self._on_mended()
 
     def _declare(self, mending: _Mending[_T]) -> None:
         gap, _, behind = mending

@@ -16,6 +16,7 @@ from ..core.filters import Filters
 from ..core.handovers import Exclusive, FirstArrival, HandoverMode, MakeBeforeBreak, Replace
 from ..core.liveness import Heartbeat
 from ..core.redact import Redactor
+from ..streams.handlers import is_coroutine_function
 from .transport import Raw, Transport
 
 __all__ = ["Options", "Source", "compact"]
@@ -23,6 +24,8 @@ __all__ = ["Options", "Source", "compact"]
 Source: TypeAlias = str | Callable[[], Any]
 """A URL, or a function or coroutine function that returns one, or an open connection."""
 
+_MAY_WAIT = ("parse", "on_open", "resync")
+_PLAIN = ("serialize", "key", "sequence", "partition", "retry", "answer")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, 5.6.2
 _HANDSHAKE_HEADERS = frozenset({"host", "connection", "upgrade"})
 
@@ -76,26 +79,22 @@ class Options:
         ):
             if not isinstance(getattr(self, name), kind):
                 raise TypeError(f"{name}={getattr(self, name)!r}: an rxws.{_shown(kind)} is needed")
-        for name in (
-            "parse",
-            "on_open",
-            "resync",
-            "key",
-            "sequence",
-            "partition",
-            "retry",
-            "answer",
-        ):
-            value = getattr(self, name)
-            if value is not None and not callable(value):
-                raise TypeError(f"{name}={value!r}: a function is needed")
-        if not callable(self.serialize):
-            raise TypeError(f"serialize={self.serialize!r}: a function is needed")
+        self._check_functions()
         if isinstance(self.subscribe, str | bytes | Mapping):
             raise TypeError(
                 f"subscribe={self.subscribe!r}: a list of messages is needed; put it into one"
             )
         object.__setattr__(self, "subscribe", tuple(self.subscribe))
+
+    def _check_functions(self) -> None:
+        for name in (*_MAY_WAIT, *_PLAIN):
+            value = getattr(self, name)
+            if value is None and name != "serialize":
+                continue
+            if not callable(value):
+                raise TypeError(f"{name}={value!r}: a function is needed")
+            if name in _PLAIN and is_coroutine_function(value):
+                raise TypeError(f"{name}={value!r}: a plain function is needed, without `async`")
 
     def _check_seconds(self, name: str) -> None:
         value = getattr(self, name)

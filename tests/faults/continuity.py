@@ -7,12 +7,12 @@ import contextlib
 import itertools
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
 import rxws
 from rxws.testing import FakeLink
-from tests.virtual import Peer
+from tests.virtual import Peer, turns
 
 QUICK = rxws.Backoff(initial=0.02, maximum=0.1, stable=60)
 
@@ -175,3 +175,36 @@ async def feeding(feed: Feed) -> AsyncIterator[Feed]:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+def rows(numbers: Iterable[int]) -> list[dict[str, int]]:
+    """Return numbered messages."""
+    return [{"n": number} for number in numbers]
+
+
+def bringing(numbers: Iterable[int], seconds: float = 1.0) -> Callable[[rxws.Gap], Awaitable[Any]]:
+    """Return a ``resync`` that brings these, after a while."""
+
+    async def resync(gap: rxws.Gap) -> list[dict[str, int]]:
+        await asyncio.sleep(seconds)
+        return rows(numbers)
+
+    return resync
+
+
+async def broken(peer: Peer, *before: int) -> FakeLink:
+    """Deliver this, lose the connection, and return the next one when it is live."""
+    give(peer.last, *before)
+    number = len(peer.links)
+    peer.last.lose(error=ConnectionResetError())
+    link = await link_of(peer, number + 1)
+    await turns()
+    return link
+
+
+async def second_of(ws: rxws.ReactiveWebSocket[Any], peer: Any) -> FakeLink:
+    """Rotate, and return the successor once it is ready."""
+    ws.rotate()
+    link: FakeLink = await link_of(peer, 2)
+    await turns()
+    return link

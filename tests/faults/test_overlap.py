@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import rxws
-from rxws.testing import FakeLink, Server
+from rxws.testing import Server
 from tests.faults.continuity import (
     QUICK,
     Feed,
@@ -28,19 +28,12 @@ from tests.faults.continuity import (
     link_of,
     number_of,
     part_of,
+    second_of,
     whole,
 )
 from tests.virtual import connected, turns, virtual
 
 LONG = rxws.MakeBeforeBreak(overlap=5, drain=2)
-
-
-async def second_of(ws: rxws.ReactiveWebSocket[Any], peer: Any) -> FakeLink:
-    """Rotate, and return the successor once it is ready."""
-    ws.rotate()
-    link: FakeLink = await link_of(peer, 2)
-    await turns()
-    return link
 
 
 # -- F67: the old connection dies ----------------------------------------------------------------

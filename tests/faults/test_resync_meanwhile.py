@@ -3,48 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import pytest
 
 import rxws
-from rxws.testing import FakeLink
 from tests.faults.continuity import (
     QUICK,
     Seen,
     becomes,
+    bringing,
+    broken,
     give,
     link_of,
     now,
     number_of,
+    rows,
 )
-from tests.virtual import Peer, connected, drained, turns, virtual
-
-
-def rows(numbers: Iterable[int]) -> list[dict[str, int]]:
-    """Return numbered messages."""
-    return [{"n": number} for number in numbers]
-
-
-def bringing(numbers: Iterable[int], seconds: float = 1.0) -> Callable[[rxws.Gap], Awaitable[Any]]:
-    """Return a ``resync`` that brings these, after a while."""
-
-    async def resync(gap: rxws.Gap) -> list[dict[str, int]]:
-        await asyncio.sleep(seconds)
-        return rows(numbers)
-
-    return resync
-
-
-async def broken(peer: Peer, *before: int) -> FakeLink:
-    """Deliver this, lose the connection, and return the next one when it is live."""
-    give(peer.last, *before)
-    number = len(peer.links)
-    peer.last.lose(error=ConnectionResetError())
-    link = await link_of(peer, number + 1)
-    await turns()
-    return link
+from tests.virtual import connected, drained, turns, virtual
 
 
 async def hanging(gap: rxws.Gap) -> list[Any]:

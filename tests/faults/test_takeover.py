@@ -22,7 +22,6 @@ from typing import Any
 import pytest
 
 import rxws
-from rxws.testing import FakeLink
 from tests.faults.continuity import (
     QUICK,
     Seen,
@@ -30,19 +29,12 @@ from tests.faults.continuity import (
     give,
     link_of,
     number_of,
+    second_of,
     whole,
 )
 from tests.virtual import connected, turns, until, virtual
 
 LONG = rxws.MakeBeforeBreak(overlap=5, drain=2)
-
-
-async def second_of(ws: rxws.ReactiveWebSocket[Any], peer: Any) -> FakeLink:
-    """Rotate, and return the successor once it is ready."""
-    ws.rotate()
-    link: FakeLink = await link_of(peer, 2)
-    await turns()
-    return link
 
 
 # -- F77: a full hold ----------------------------------------------------------------------------
