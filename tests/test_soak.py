@@ -184,5 +184,5 @@ def test_l7_a_short_soak_is_as_promised(
     identity: str, loop_errors: list[Any], capsys: pytest.CaptureFixture[str]
 ):
     """With rotations and faults for a moment, nothing is lost, doubled or out of order."""
-    arguments = ["--seconds=2", "--rate=500", "--rotate=0.4", "--overlap=0.1", "--every=0.5"]
+    arguments = ["--seconds=2", "--rate=500", "--rotate=0.6", "--overlap=0.3", "--every=0.5"]
     assert main([*arguments, f"--identity={identity}"]) == 0, capsys.readouterr().out

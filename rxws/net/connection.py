@@ -87,6 +87,7 @@ class Connection(Generic[_T]):
         self._on_lost = on_lost
         self._pauses: set[str] = set()
         self._resumed = 0.0
+        self._blocked, self._blocked_since = 0.0, 0.0
         self._may_parse = asyncio.Event()
         self._may_parse.set()
         self._opening: deque[_T] | None = deque()
@@ -139,6 +140,11 @@ class Connection(Generic[_T]):
     def is_paused(self) -> bool:
         """Whether it is not read, for another reason than a parser that is behind."""
         return bool(self._pauses - {"parser"})
+
+    @property
+    def blocked(self) -> float:
+        """Seconds for which it was not read so far, for another reason than such a parser."""
+        return self._blocked + (self._clock() - self._blocked_since if self.is_paused else 0.0)
 
     @property
     def is_parsing(self) -> bool:
@@ -240,6 +246,8 @@ class Connection(Generic[_T]):
             return
         if not self._pauses:
             self.link.pause()
+        if why != "parser" and not self.is_paused:
+            self._blocked_since = self._clock()
         self._pauses.add(why)
         if why != "parser" and not self.closing:
             self._may_parse.clear()
@@ -248,7 +256,10 @@ class Connection(Generic[_T]):
         """Undo one `pause`."""
         self._paused_later.discard(why)
         if why in self._pauses:
+            blocked = self.blocked
             self._pauses.remove(why)
+            if not self.is_paused:
+                self._blocked = blocked
             if self._pauses <= {"parser"}:
                 self._may_parse.set()
             if not self._pauses:

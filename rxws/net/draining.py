@@ -30,9 +30,11 @@ class Draining:
         self._intake = intake
         self._seconds = seconds
         self._looked = 0.0
+        self._blocked = 0.0
 
     async def close(self, old: Connection[Any]) -> None:
         """Close a predecessor, after the replies to what was asked on it have come."""
+        self._blocked = old.blocked
         if replies := self._intake.replies.on(old.epoch):
             await asyncio.wait(replies, timeout=self._seconds / 2)
         await old.close(discard=False)
@@ -55,8 +57,9 @@ class Draining:
                 is_quiet = is_quiet and is_busy and not self._intake.is_partitioned
             return timer if is_quiet else None
         if phase in (Phase.DRAINING, Phase.PARTING) and timer is Timer.DRAIN:
-            # It was not read, or what came in time is not parsed yet.
-            return None if old.is_paused or old.stop_receiving() else timer
+            blocked, self._blocked = old.blocked - self._blocked, old.blocked
+            # It was hardly read meanwhile, or what came in time is not parsed yet.
+            return None if blocked > self._seconds / 2 or old.stop_receiving() else timer
         return timer
 
     def _is_quiet(self, old: Connection[Any]) -> bool:

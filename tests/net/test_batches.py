@@ -101,3 +101,25 @@ async def test_a_drain_is_bounded_although_a_parser_is_slow() -> None:
             peer.links[0].deliver(*ids(range(10 * n, 10 * n + 10)))
             await asyncio.sleep(0.01)
         assert ws.stats().rotations == 1
+
+
+@virtual
+async def test_a_predecessor_that_was_not_read_is_read_to_its_end() -> None:
+    """Where a BLOCK consumer held up the reading for the whole drain, that goes on after it."""
+    handover = rxws.MakeBeforeBreak(overlap=0.1, drain=1)
+    async with connected(key=lambda m: m["n"], handover=handover, heartbeat=None) as (ws, peer):
+        got: list[int] = []
+        ws.subscribe(lambda m: got.append(m["n"]))
+        old = peer.last
+        old.answer_close = False
+        ws.rotate()
+        new = await peer.link(2)
+        unread = ws.stream_filter().buffered(capacity=1, overflow=rxws.Overflow.BLOCK)
+        old.deliver(*ids(range(10)))
+        new.deliver(*ids(range(20, 30)))
+        await asyncio.sleep(2.09)  # the drain is looked at in 10 ms, for the second time
+        await unread.close()
+        await asyncio.sleep(0.02)
+        old.deliver(*ids(range(10, 20)))  # what the sockets held meanwhile
+        await asyncio.sleep(5)
+        assert got == list(range(30))
