@@ -18,6 +18,7 @@ import gc
 import inspect
 import itertools
 import os
+import random
 import sys
 import threading
 import time
@@ -119,6 +120,12 @@ def _watch(monkeypatch: pytest.MonkeyPatch) -> _Watch:
     monkeypatch.setattr(asyncio.BaseEventLoop, "default_exception_handler", report)
     monkeypatch.setattr(asyncio.Runner, "__exit__", leave_watched)
     return watch
+
+
+@pytest.fixture(autouse=True)
+def _same_chances(request: pytest.FixtureRequest) -> None:
+    """Give each test the same random numbers in every run: delays have jitter."""
+    random.seed(request.node.nodeid)
 
 
 @pytest.fixture

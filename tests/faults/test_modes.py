@@ -242,7 +242,8 @@ async def test_f81_numbers_that_start_again_are_no_gap_after_a_reset() -> None:
 @virtual
 async def test_f81_a_successor_that_dies_is_no_reset() -> None:
     """Only a connection that takes over starts the feed again."""
-    async with connected(handover=rxws.Replace(drain=5), key=number_of, backoff=QUICK) as (
+    slow = rxws.Backoff(initial=5)  # slower than what looks for the second failure
+    async with connected(handover=rxws.Replace(drain=5), key=number_of, backoff=slow) as (
         ws,
         peer,
     ):
