@@ -203,11 +203,7 @@ class Intake(Generic[_T]):
         now = self._lived(_now())
         for held in self.handover.release():
             verdict = self.handover.admit_early(successor.epoch, held, now, successor=True)
-            if isinstance(verdict, Hole):
-                gap = self.breaks.gap_at(verdict, successor)
-                self.outflow.do([(self._mend, (gap, verdict, [held.message]))])
-            elif verdict:
-                self.outflow.do([(self._hub.emit, held.message)])
+            self.outflow.do(self._delivery(successor, held.message, verdict=verdict))
 
     def splice(
         self, old: int, new: Connection[_T], *, lost: bool, heard: bool, early: bool
@@ -236,7 +232,7 @@ class Intake(Generic[_T]):
         return spliced
 
     def _settled(self, work: Work) -> list[Work]:
-        """What becomes of a message that still waits when the splice comes: it is before it."""
+        """What becomes of a message that still waits when another connection takes over."""
         deliver, item = work
         if deliver == self._take:
             connection, message, raw = item
@@ -247,6 +243,12 @@ class Intake(Generic[_T]):
             verdict = self.handover.admit_held(connection.epoch, held, self._lived(_now()))
         else:
             return [work]
+        return self._delivery(connection, message, verdict=verdict)
+
+    def _delivery(
+        self, connection: Connection[_T], message: _T, *, verdict: bool | Hole
+    ) -> list[Work]:
+        """What is to be done with a message that was judged."""
         if isinstance(verdict, Hole):
             gap = self.breaks.gap_at(verdict, connection)
             return [(self._mend, (gap, verdict, [message]))]
